@@ -1,0 +1,201 @@
+//! What a policy bundle declares, checked and cross-referenced: issuers, agents, servers, targets, grants.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use procura_wire::{Digest, Name, QualifiedId};
+use serde_json::{Map, Value};
+
+use crate::{Timestamp, kind::Kind, params::ParamSpec};
+
+/// Everything that a bundle declares, rules apart. Keys are file names without ending.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// `issuers/*.toml` by alias.
+    pub issuers: BTreeMap<Name, Issuer>,
+    /// `agents/*.toml`.
+    pub agents: BTreeMap<Name, Agent>,
+    /// `servers/*.toml`.
+    pub servers: BTreeMap<Name, Server>,
+    /// `targets/*.toml`.
+    pub targets: BTreeMap<Name, Target>,
+}
+
+/// An identity provider that is trusted.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// Its identifier, compared exactly with `iss`; or `builtin:dev`.
+    pub issuer: String,
+    /// Algorithms that its tokens may be signed with.
+    pub algorithms: BTreeSet<Algorithm>,
+    /// `typ` values that its access tokens may have; by default `at+jwt`.
+    pub token_types: BTreeSet<TokenTyp>,
+    /// Audiences that may stand beside the server's resource. Empty: the resource must be the only one.
+    pub extra_audiences: BTreeSet<String>,
+    /// Where groups come from.
+    pub groups: Option<Groups>,
+    /// The agent is the one that `azp` names, when neither actor token nor `act` says.
+    pub actor_from_azp: bool,
+    /// Clients whose tokens may be presented; `None` is any.
+    pub clients: Option<BTreeSet<String>>,
+    /// Longest `exp - iat` of its tokens.
+    pub max_token_lifetime: Duration,
+    /// Its tokens may be operators' at `/v1`.
+    pub operators: bool,
+}
+
+/// JWS algorithms that the broker verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// Ed25519, named `Ed25519` (RFC 9864) or `EdDSA` (RFC 8037).
+    Ed25519,
+}
+
+/// A `typ` that an issuer's access tokens may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenTyp {
+    /// `at+jwt` (RFC 9068).
+    AtJwt,
+    /// `JWT`, as Keycloak writes it; then the payload itself must look like an access token.
+    Jwt,
+}
+
+/// How a claim becomes groups.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    /// Name of the claim: a list of strings.
+    pub claim: String,
+    /// Claim value to group; values that are not here are left out.
+    pub map: BTreeMap<String, String>,
+}
+
+/// An agent with an identity of its own. Its id is `<issuer alias>/<file name>`.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// Alias of its issuer.
+    pub issuer: Name,
+    /// Its `sub` there.
+    pub sub: String,
+    /// Its client id there, compared with `azp`; by default its `sub`.
+    pub client_id: Option<String>,
+    /// Who answers for it.
+    pub owner: String,
+    /// No exchange for it or by it.
+    pub suspended: bool,
+}
+
+/// A registered MCP server: the ceiling of what may be asked through it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Who answers for it.
+    pub owner: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// Where it runs.
+    pub deployment: Option<String>,
+    /// The audience that subject tokens must have.
+    pub resource: String,
+    /// How it authenticates.
+    pub auth: ServerAuth,
+    /// Grants that it may reach without naming a tool.
+    pub grants: BTreeSet<QualifiedId>,
+    /// Grants that each of its tools may reach.
+    pub tools: BTreeMap<String, BTreeSet<QualifiedId>>,
+    /// Longest life of a session.
+    pub session_ttl: Duration,
+    /// Targets whose credentials it may introspect.
+    pub introspects: BTreeSet<Name>,
+    /// No exchange through it.
+    pub suspended: bool,
+}
+
+/// How a server proves who it is.
+#[derive(Debug, Clone)]
+pub enum ServerAuth {
+    /// `client_secret`: SHA-256 of one or two secrets.
+    ClientSecret(Vec<SecretHash>),
+    /// `builtin:dev`: the secret that `procura dev` made at start.
+    BuiltinDev,
+}
+
+/// A server's secret as it is kept.
+#[derive(Debug, Clone)]
+pub struct SecretHash {
+    /// SHA-256 of the secret (256 random bits).
+    pub hash: Digest,
+    /// First moment at which it is not valid any more.
+    pub expires: Option<Timestamp>,
+}
+
+/// A system that credentials are minted for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The type of the target.
+    pub kind: &'static Kind,
+    /// Who answers for it.
+    pub owner: String,
+    /// URI by which `resource` may name it.
+    pub resource: Option<String>,
+    /// Reference to its own credential, `NAME:PATH`.
+    pub source: Option<String>,
+    /// The kind's own keys, checked against its schema.
+    pub settings: Map<String, Value>,
+    /// Its grants.
+    pub grants: BTreeMap<Name, Grant>,
+}
+
+/// How much harm a grant can do; each is a group of actions in rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Risk {
+    /// Reads.
+    Read,
+    /// Changes.
+    Write,
+    /// Destroys.
+    Destructive,
+}
+
+/// A named permission shape.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Its group in rules.
+    pub risk: Risk,
+    /// Lifetime where none is requested; by default `max_ttl`.
+    pub ttl: Option<Duration>,
+    /// Longest lifetime.
+    pub max_ttl: Duration,
+    /// The tokens' `exp` does not cut its lifetime.
+    pub outlives_subject: bool,
+    /// Clients must not serve it from a cache.
+    pub per_call: bool,
+    /// Parameters that narrow it.
+    pub params: BTreeMap<String, ParamSpec>,
+    /// The kind's own keys, checked against its schema.
+    pub settings: Map<String, Value>,
+}
+
+impl Catalogue {
+    /// The issuer whose identifier is exactly `iss`.
+    pub fn issuer_by_url(&self, iss: &str) -> Option<(&Name, &Issuer)> {
+        self.issuers.iter().find(|(_, issuer)| issuer.issuer == iss)
+    }
+
+    /// The agent with that `sub` at that issuer.
+    pub fn agent_by_sub(&self, issuer: &Name, sub: &str) -> Option<(&Name, &Agent)> {
+        self.agents
+            .iter()
+            .find(|(_, agent)| agent.issuer == *issuer && agent.sub == sub)
+    }
+
+    /// The agent with that client id at that issuer.
+    pub fn agent_by_client(&self, issuer: &Name, client: &str) -> Option<(&Name, &Agent)> {
+        let is_it = |agent: &Agent| agent.issuer == *issuer && agent.client_id.as_ref().unwrap_or(&agent.sub) == client;
+        self.agents.iter().find(|(_, agent)| is_it(agent))
+    }
+}

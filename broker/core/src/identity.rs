@@ -1,0 +1,193 @@
+//! Who takes part in an exchange: verified tokens, subject, actor, server.
+
+use std::collections::BTreeSet;
+
+use procura_wire::{Name, QualifiedId, Secret, TokenType};
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// A subject or actor token as it was presented: nothing about it is known yet.
+#[derive(Debug)]
+pub struct PresentedToken {
+    /// The token.
+    pub value: Secret,
+    /// What the caller says that it is.
+    pub declared: TokenType,
+}
+
+/// What a server presented to prove who it is (RFC 6749 section 2.3).
+#[derive(Debug)]
+pub enum ClientCredentials {
+    /// HTTP Basic, both parts form-decoded.
+    Basic {
+        /// Client id.
+        id: String,
+        /// Client secret.
+        secret: Secret,
+    },
+    /// `client_id` and `client_secret` in the body.
+    Body {
+        /// Client id.
+        id: String,
+        /// Client secret.
+        secret: Secret,
+    },
+    /// Nothing.
+    None,
+}
+
+/// How the server proved who it is, for the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthMethod {
+    /// Secret in the Authorization header.
+    ClientSecretBasic,
+    /// Secret in the body.
+    ClientSecretPost,
+}
+
+/// An authenticated server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthenticatedServer {
+    /// Its name in the catalogue.
+    pub name: Name,
+    /// How it proved that.
+    pub method: ClientAuthMethod,
+    /// First 16 hex digits of the SHA-256 of the secret's hash: tells which of two secrets was used.
+    pub key: String,
+}
+
+/// A token whose signature and form were verified under its issuer's rules. Times, audience and
+/// client are claims here: whoever uses it looks at them each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// Alias of its issuer.
+    pub issuer: Name,
+    /// The issuer's identifier, `iss`.
+    pub iss: String,
+    /// `sub`.
+    pub sub: String,
+    /// `aud`, one or several.
+    pub audience: Vec<String>,
+    /// `exp`.
+    pub expires: Timestamp,
+    /// `nbf`.
+    pub not_before: Option<Timestamp>,
+    /// `iat`.
+    pub issued_at: Option<Timestamp>,
+    /// `jti`.
+    pub jti: Option<String>,
+    /// `sid`.
+    pub sid: Option<String>,
+    /// `client_id`, else `azp`: whom it was issued to.
+    pub client: Option<String>,
+    /// `scope`, split; `None` where the token does not say.
+    pub scopes: Option<BTreeSet<String>>,
+    /// Groups after the issuer's mapping, qualified by its alias.
+    pub groups: BTreeSet<QualifiedId>,
+    /// How and when the user logged in.
+    pub auth: LogIn,
+    /// `act`, outermost first; at most 8.
+    pub act: Vec<Link>,
+    /// `may_act`.
+    pub may_act: Option<Link>,
+}
+
+/// How and when a user logged in (OpenID Connect Core section 2).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogIn {
+    /// `acr`
+    pub acr: Option<String>,
+    /// `amr`
+    pub amr: BTreeSet<String>,
+    /// `auth_time`
+    pub time: Option<Timestamp>,
+}
+
+/// One link of an `act` chain (RFC 8693 section 4.1); other members are not kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// `sub` as the token says.
+    pub sub: String,
+    /// `iss`, where the token says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// `client_id`, where the token says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+}
+
+/// A user, or an agent with an identity of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "id", rename_all = "lowercase")]
+pub enum Principal {
+    /// `User::"corp/alice"`
+    User(QualifiedId),
+    /// `Agent::"corp/triage-bot"`
+    Agent(QualifiedId),
+}
+
+impl Principal {
+    /// The qualified id.
+    pub fn id(&self) -> &QualifiedId {
+        match self {
+            Self::User(id) | Self::Agent(id) => id,
+        }
+    }
+
+    /// `user` or `agent`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Agent(_) => "agent",
+        }
+    }
+}
+
+/// Whom the work is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The subject's id in rules and records.
+    pub principal: Principal,
+    /// The token that says so.
+    pub token: VerifiedToken,
+}
+
+/// Who asserted the actor, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorAssertion {
+    /// Its own token.
+    ActorToken,
+    /// The subject token's `act`.
+    Act,
+    /// The subject token's `azp`, as the issuer's file allows.
+    Azp,
+    /// Nobody: the authenticated server acts itself.
+    Server,
+}
+
+/// Who acts for the subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The agent; `None` where the server itself acts.
+    pub agent: Option<QualifiedId>,
+    /// Who said so.
+    pub asserted_by: ActorAssertion,
+    /// `act` of what is issued: the actor, then the earlier ones.
+    pub chain: Vec<Link>,
+    /// End of the actor token, where there is one.
+    pub expires: Option<Timestamp>,
+}
+
+/// Everybody who takes part, each verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The server that asks.
+    pub server: AuthenticatedServer,
+    /// Whom the work is for.
+    pub subject: Subject,
+    /// Who acts.
+    pub actor: Actor,
+}

@@ -1,0 +1,14 @@
+//! The broker's core: identity values, the plan, issuance states, the ports, the exchange, undo and
+//! recovery. It decides and records; it knows no runtime, no database, no HTTP, no file and no Cedar.
+
+pub mod catalogue;
+pub mod identity;
+pub mod ids;
+pub mod judgement;
+pub mod kind;
+pub mod ledger;
+pub mod params;
+pub mod ports;
+pub mod source;
+
+pub use jiff::Timestamp;

@@ -1,0 +1,148 @@
+//! The ports: everything that the core asks of the outside, as small object-safe traits, and the one
+//! struct that carries them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use procura_wire::{Name, Reason, Secret};
+
+use crate::{
+    Timestamp,
+    catalogue::Catalogue,
+    identity::{AuthenticatedServer, ClientCredentials, PresentedToken, VerifiedToken},
+    ids::ReplicaId,
+    judgement::Judge,
+    kind::Minter,
+    ledger::Ledger,
+};
+
+pub use futures_util::future::BoxFuture;
+
+/// Time.
+pub trait Clock: Send + Sync {
+    /// Wall clock.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment of this process; never steps.
+    fn monotonic(&self) -> Duration;
+
+    /// Waits. A deadline is a race against this.
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// Randomness fit for keys.
+pub trait Entropy: Send + Sync {
+    /// Fills the bytes.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// Verifies who presents what.
+pub trait TokenVerifier: Send + Sync {
+    /// Authenticates a server by what it presented. Unknown, wrong and expired take the same time.
+    fn authenticate<'a>(
+        &'a self,
+        catalogue: &'a Catalogue,
+        credentials: &'a ClientCredentials,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>>;
+
+    /// Verifies form, typ, algorithm, key, signature and the types of the claims under the rules of the
+    /// token's issuer. Does not look at `exp`, `nbf`, `iat`, audience or client: those are looked at on each use.
+    fn verify<'a>(
+        &'a self,
+        catalogue: &'a Catalogue,
+        token: &'a PresentedToken,
+        role: Role,
+    ) -> BoxFuture<'a, Result<Arc<VerifiedToken>, Reason>>;
+}
+
+/// What a token is presented as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// `subject_token`
+    Subject,
+    /// `actor_token`
+    Actor,
+    /// Bearer token at `/v1`, from issuers with `operators = true` only.
+    Operator,
+}
+
+/// Signs tokens with the broker's active key.
+pub trait Signer: Send + Sync {
+    /// A compact JWS with that `typ` over the claims (a JSON object); `alg` and `kid` are the active key's.
+    fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, SignError>;
+}
+
+/// There is no active key.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("no signing key is active; make one with `procura keys new`")]
+pub struct SignError;
+
+/// A bundle in force with the minters of its targets.
+pub struct Snapshot {
+    /// Its rules and catalogue.
+    pub judge: Arc<dyn Judge>,
+    /// A minter for each of its targets.
+    pub minters: BTreeMap<Name, Arc<dyn Minter>>,
+}
+
+/// The bundle in force. A request takes one snapshot and keeps it.
+pub struct Active(RwLock<Arc<Snapshot>>);
+
+impl Active {
+    /// Starts with a bundle.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(RwLock::new(Arc::new(snapshot)))
+    }
+
+    /// The bundle in force now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in its place; requests under way keep theirs.
+    pub fn swap(&self, snapshot: Snapshot) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    }
+}
+
+/// All ports of one running broker.
+pub struct Ports {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Identities.
+    pub tokens: Arc<dyn TokenVerifier>,
+    /// The store.
+    pub ledger: Arc<dyn Ledger>,
+    /// The bundle in force.
+    pub active: Active,
+    /// This process.
+    pub replica: ReplicaId,
+    /// This installation: 8 of `[a-z0-9]`, kept in the store.
+    pub installation: String,
+    /// The broker's issuer identifier.
+    pub issuer: String,
+    /// How long an external mint may take, at least 5 s.
+    pub mint_budget: Duration,
+}
+
+/// How far the wall clock may be behind the log before nothing is issued.
+const MAX_CLOCK_STEP: Duration = Duration::from_secs(5);
+
+impl Ports {
+    /// The later of the wall clock and the highest durable time, so that a clock that steps back
+    /// never makes anything valid again. Further behind than 5 s it is an error.
+    pub fn now(&self) -> Result<Timestamp, Reason> {
+        let (wall, durable) = (self.clock.now(), self.ledger.durable_time());
+        if wall + MAX_CLOCK_STEP < durable {
+            Err(Reason::ClockStep)
+        } else {
+            Ok(wall.max(durable))
+        }
+    }
+}

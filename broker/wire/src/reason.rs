@@ -1,0 +1,266 @@
+//! Why a request was refused: one stable enum for answers, log and documentation.
+
+/// The OAuth error code of an answer (RFC 6749 section 5.2, RFC 6750, RFC 8707, RFC 9396).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OAuthError {
+    /// 400; a parameter, a subject or actor token, or a session is at fault.
+    InvalidRequest,
+    /// 401; the caller is not authenticated.
+    InvalidClient,
+    /// 400; the grant type is not served.
+    UnsupportedGrantType,
+    /// 400; the scope is unknown, malformed or not permitted.
+    InvalidScope,
+    /// 400; the target is unknown or not for this caller.
+    InvalidTarget,
+    /// 400; RFC 9396 section 5.
+    InvalidAuthorizationDetails,
+    /// 401; RFC 6750 section 3.1, at `/v1`.
+    InvalidToken,
+    /// 403; RFC 6750 section 3.1, at `/v1`.
+    InsufficientScope,
+    /// 404, at `/v1`.
+    NotFound,
+    /// 503 with Retry-After; nothing was issued, the same request may succeed later.
+    TemporarilyUnavailable,
+    /// 500; nothing was issued.
+    ServerError,
+}
+
+impl OAuthError {
+    /// The code as it stands in `error`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::NotFound => "not_found",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::ServerError => "server_error",
+        }
+    }
+
+    /// The HTTP status, unless the reason has one of its own.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidClient | Self::InvalidToken => 401,
+            Self::InsufficientScope => 403,
+            Self::NotFound => 404,
+            Self::TemporarilyUnavailable => 503,
+            Self::ServerError => 500,
+            Self::InvalidRequest
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::InvalidAuthorizationDetails => 400,
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($variant:ident = $code:literal, $error:ident, $text:literal;)*) => {
+        /// Why something was refused or failed. The code is stable; the text may improve.
+        /// It is also the table behind the page that `error_uri` leads to.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = concat!("`", $code, "`: ", $text)] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// The OAuth error code that goes with it.
+            pub fn error(self) -> OAuthError {
+                match self { $(Self::$variant => OAuthError::$error,)* }
+            }
+
+            /// One sentence for the caller: what happened and what to do. Printable ASCII without
+            /// quotes and backslash (RFC 6749 section 5.2).
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    ParamMissing = "param.missing", InvalidRequest, "A required parameter is missing or empty; add it.";
+    ParamRepeated = "param.repeated", InvalidRequest, "A parameter stands more than once; only resource and audience may.";
+    ParamMalformed = "param.malformed", InvalidRequest, "A parameter does not have the form that it must have.";
+    ParamTooLarge = "param.too_large", InvalidRequest, "A parameter is longer than the broker accepts.";
+    HttpMethod = "http.method", InvalidRequest, "This path does not answer that method; see the Allow header.";
+    HttpQueryParams = "http.query_params", InvalidRequest, "Parameters belong into the body, not into the query.";
+    HttpContentType = "http.content_type", InvalidRequest, "Send application/x-www-form-urlencoded in UTF-8 (application/json below /v1).";
+    HttpTooLarge = "http.too_large", InvalidRequest, "The body is larger than the broker accepts.";
+    HttpSlow = "http.slow", InvalidRequest, "The request did not arrive in time.";
+    HttpHost = "http.host", InvalidRequest, "The Host header does not name this broker.";
+    HttpOrigin = "http.origin", InvalidRequest, "Requests from web pages are not accepted here.";
+    GrantTypeUnsupported = "grant_type.unsupported", UnsupportedGrantType, "Only token exchange (RFC 8693) is served here.";
+    TokenTypeUnsupported = "token_type.unsupported", InvalidRequest, "The declared token type is not one that the broker accepts; see the metadata.";
+    TokenTypeMismatch = "token_type.mismatch", InvalidRequest, "The target issues another type than requested_token_type; leave it out or ask for that type.";
+    ClientUnauthenticated = "client.unauthenticated", InvalidClient, "The server is unknown or its credentials are not valid.";
+    ClientSecretExpired = "client.secret_expired", InvalidClient, "The server secret has expired; make a new one with procura server new-secret.";
+    ClientMultipleMethods = "client.multiple_methods", InvalidRequest, "More than one way of client authentication was used; use one.";
+    ClientBruteforce = "client.bruteforce", InvalidClient, "Too many wrong secrets for this server; wait and try again.";
+    JwtFormat = "jwt.format", InvalidRequest, "The token is not a compact JWT.";
+    JwtBase64 = "jwt.base64", InvalidRequest, "The token is not strict base64url without padding.";
+    JwtJson = "jwt.json", InvalidRequest, "Header or payload of the token is not acceptable JSON.";
+    JwtDuplicateKey = "jwt.duplicate_key", InvalidRequest, "Header or payload of the token names a member twice.";
+    JwtPayloadType = "jwt.payload_type", InvalidRequest, "The payload of the token is not a JSON object.";
+    JwtJweRefused = "jwt.jwe_refused", InvalidRequest, "Encrypted tokens are not accepted.";
+    JwtAlgRefused = "jwt.alg_refused", InvalidRequest, "The algorithm of the token is not one that its issuer is trusted with.";
+    JwtAlgKeyMismatch = "jwt.alg_key_mismatch", InvalidRequest, "The algorithm of the token does not fit the key that it names.";
+    JwtSigInvalid = "jwt.sig_invalid", InvalidRequest, "The signature of the token is not valid.";
+    JwtKidMalformed = "jwt.kid_malformed", InvalidRequest, "The key id of the token is missing or not acceptable.";
+    JwtKeyWrongIssuer = "jwt.key_wrong_issuer", InvalidRequest, "The key of the token is not one of its issuer.";
+    JwtHeaderRefused = "jwt.header_refused", InvalidRequest, "The token header carries or refers to a key of its own, which is not accepted.";
+    JwtCrit = "jwt.crit", InvalidRequest, "The token names critical extensions that the broker does not know.";
+    JwtTypRefused = "jwt.typ_refused", InvalidRequest, "The typ of the token is not one that its issuer is trusted with here.";
+    JwtClaimMissing = "jwt.claim_missing", InvalidRequest, "The token lacks a claim that it must have.";
+    JwtClaimType = "jwt.claim_type", InvalidRequest, "A claim of the token has the wrong JSON type.";
+    JwtClaimRange = "jwt.claim_range", InvalidRequest, "A time in the token is out of range.";
+    JwtNotYet = "jwt.not_yet", InvalidRequest, "The token is not valid yet; compare the clocks.";
+    JwtExpired = "jwt.expired", InvalidRequest, "The token has expired; get a new one from its issuer.";
+    JwtLifetime = "jwt.lifetime", InvalidRequest, "The token lives longer than its issuer may make tokens live.";
+    JwtAudience = "jwt.audience", InvalidRequest, "The token was not issued for this server; its audience must be the resource of the server.";
+    JwtAudMulti = "jwt.aud_multi", InvalidRequest, "The token has audiences beside this server; list them as extra_audiences of the issuer if that is meant.";
+    JwtIssUntrusted = "jwt.iss_untrusted", InvalidRequest, "The issuer of the token is not trusted.";
+    JwksMiss = "jwks.miss", InvalidRequest, "The issuer publishes no key with the id that the token names.";
+    JwksKeyRefused = "jwks.key_refused", InvalidRequest, "The key that the token names is not acceptable.";
+    JwksDuplicateKid = "jwks.duplicate_kid", TemporarilyUnavailable, "The issuer publishes two keys with one id.";
+    JwksRefused = "jwks.refused", TemporarilyUnavailable, "The keys of the issuer cannot be read.";
+    JwksRedirect = "jwks.redirect", TemporarilyUnavailable, "The issuer redirects where its metadata or keys should be.";
+    DiscoIssuerMismatch = "disco.issuer_mismatch", TemporarilyUnavailable, "The metadata of the issuer names another issuer.";
+    IssuerUnavailable = "issuer.unavailable", TemporarilyUnavailable, "The issuer of the token cannot be reached.";
+    SubjectSelfIssued = "subject.self_issued", InvalidRequest, "A token that this broker issued cannot be a subject or actor token.";
+    SubjectClientMismatch = "subject.client_mismatch", InvalidRequest, "The token was issued to a client that may not present it here.";
+    SubjectRevoked = "subject.revoked", InvalidRequest, "The session of this subject was ended; get a new token from its issuer.";
+    SubjectSuspended = "subject.suspended", InvalidRequest, "The subject is suspended.";
+    NameRefused = "name.refused", InvalidRequest, "A name in the token cannot be told from another one.";
+    ActorAudience = "actor.audience", InvalidRequest, "The actor token was issued neither for the broker nor for this server.";
+    ActorSelf = "actor.self", InvalidRequest, "Subject and actor are the same.";
+    ActorChain = "actor.chain", InvalidRequest, "The act claim is malformed, too deep or loops.";
+    ActorUnknown = "actor.unknown", InvalidRequest, "The agent that the token names is not declared.";
+    ActorMayAct = "actor.may_act", InvalidRequest, "The subject token names another actor in may_act.";
+    ActorNotPermitted = "actor.not_permitted", InvalidRequest, "The actor may not act for this subject.";
+    ActorSuspended = "actor.suspended", InvalidRequest, "The agent is suspended.";
+    SessionUnknown = "session.unknown", InvalidRequest, "The session is unknown, has ended or belongs to another caller; start a new one.";
+    SessionEnded = "session.ended", InvalidRequest, "The session ended while the request was under way.";
+    ToolNotDeclared = "tool.not_declared", InvalidRequest, "The tool is not declared for this server.";
+    PolicyTarget = "policy.target", InvalidTarget, "Name one target, by audience or by resource.";
+    TargetNotAvailable = "target.not_available", InvalidTarget, "The target is unknown or has nothing for this server.";
+    GrantNotPermitted = "grant.not_permitted", InvalidScope, "The grant is unknown or not permitted; the log tells which with procura log show.";
+    GrantUnknown = "grant.unknown", InvalidScope, "The target has no such grant.";
+    GrantUnlisted = "grant.unlisted", InvalidScope, "The grant is not listed for this tool or server.";
+    GrantsNotMergeable = "grant.not_mergeable", InvalidScope, "These grants cannot go into one credential; ask for one at a time.";
+    PolicyDenied = "policy.denied", InvalidScope, "No rule permits it, or a rule forbids it.";
+    PolicyError = "policy.error", InvalidScope, "A rule could not be evaluated.";
+    PolicyRar = "policy.rar", InvalidAuthorizationDetails, "authorization_details do not fit the grant: see its parameters.";
+    PolicyTtl = "policy.ttl", InvalidRequest, "requested_expires_in must be a whole number of seconds above zero.";
+    TtlBelowMinimum = "ttl.below_minimum", InvalidRequest, "Less time is left than this kind of credential needs; get a fresh subject token or ask for more.";
+    ProofReplayed = "proof.replayed", InvalidRequest, "A one-time proof was used before.";
+    AuditUnavailable = "audit.unavailable", TemporarilyUnavailable, "The issuance log cannot be written, so nothing is issued.";
+    Overloaded = "server.overloaded", TemporarilyUnavailable, "Too many requests wait; try again.";
+    Draining = "server.draining", TemporarilyUnavailable, "The broker is shutting down; try again.";
+    ClockStep = "clock.step", TemporarilyUnavailable, "The clock of the broker is behind its log.";
+    SourceUnavailable = "source.unavailable", TemporarilyUnavailable, "The credential of the target cannot be read from its source.";
+    MintRefused = "mint.refused", TemporarilyUnavailable, "The target refused the credential of the broker.";
+    MintFailed = "mint.failed", TemporarilyUnavailable, "The target did not make the credential.";
+    MintUncertain = "mint.uncertain", TemporarilyUnavailable, "The target did not answer in time; what it may have made is undone.";
+    MintScopeMismatch = "mint.scope_mismatch", ServerError, "The target made more than was asked; it was undone.";
+    MintSuperseded = "mint.superseded", TemporarilyUnavailable, "Another replica took the request over; try again.";
+    MintOrphanRevoked = "mint.orphan_revoked", TemporarilyUnavailable, "The credential could not be recorded and was undone.";
+    MintAborted = "mint.aborted", TemporarilyUnavailable, "The request was interrupted before it ended; what it may have made is undone.";
+    MintUndelivered = "mint.undelivered", InvalidRequest, "The caller went away before the answer; the credential was undone.";
+    RevokeDone = "revoke.done", InvalidRequest, "The credential was gone already.";
+    RevokeNotOwner = "revoke.not_owner", InvalidRequest, "The credential belongs to another server.";
+    RevokeUnknown = "revoke.unknown", InvalidRequest, "No such credential.";
+    V1Unauthenticated = "v1.unauthenticated", InvalidToken, "Send a bearer token of an operator whose sole audience is this API.";
+    V1Forbidden = "v1.forbidden", InsufficientScope, "No rule permits this to the operator.";
+    V1NotFound = "v1.not_found", NotFound, "There is no such thing, or it is not for this caller.";
+    UsesInvalid = "uses.invalid", InvalidRequest, "A use report is malformed or names an issuance of another server.";
+    ServerError = "server.error", ServerError, "The broker failed; its own log has the trace id.";
+}
+
+impl Reason {
+    /// The reason with that code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.code() == code)
+    }
+
+    /// What the caller is told. Unknown, unlisted and denied grants look the same; so does every
+    /// fault of client authentication. The log keeps `self`.
+    pub fn on_the_wire(self) -> Self {
+        match self {
+            Self::GrantUnknown | Self::GrantUnlisted | Self::PolicyDenied | Self::PolicyError => {
+                Self::GrantNotPermitted
+            }
+            Self::ClientSecretExpired => Self::ClientUnauthenticated,
+            other => other,
+        }
+    }
+
+    /// The HTTP status of an answer with this reason.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::HttpMethod => 405,
+            Self::HttpSlow => 408,
+            Self::HttpTooLarge => 413,
+            Self::HttpContentType => 415,
+            Self::HttpHost => 421,
+            Self::HttpOrigin => 403,
+            Self::ClientBruteforce => 429,
+            other => other.error().status(),
+        }
+    }
+
+    /// Seconds after which the same request may succeed, for `Retry-After`.
+    pub fn retry_after(self) -> Option<u32> {
+        matches!(self.status(), 429 | 503).then_some(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn req_011_texts_keep_to_the_characters_of_error_description() {
+        for reason in Reason::ALL {
+            let fine = |c: u8| matches!(c, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+            assert!(reason.text().bytes().all(fine), "{}", reason.code());
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_lead_back() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        assert!(
+            Reason::ALL
+                .iter()
+                .all(|reason| Reason::from_code(reason.code()) == Some(*reason))
+        );
+    }
+
+    #[test]
+    fn masked_reasons_share_error_and_status() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.error(), reason.on_the_wire().error(), "{}", reason.code());
+            assert_eq!(reason.status(), reason.on_the_wire().status(), "{}", reason.code());
+        }
+    }
+}
