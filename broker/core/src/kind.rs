@@ -43,7 +43,7 @@ pub struct Kind {
     /// The most that a credential of this plan may carry. Pure.
     pub rights: fn(&Target, &Plan) -> Rights,
     /// Makes the minter of one target.
-    pub open: fn(&Name, &Target, KindPorts) -> Result<Arc<dyn Minter>, OpenError>,
+    pub open: fn(&Name, &Target, KindPorts) -> OpenResult,
 }
 
 /// A key that a kind adds to target files or grants.
@@ -122,6 +122,9 @@ pub struct KindPorts {
     /// Aliases of all issuers that the bundle trusts.
     pub issuers: BTreeSet<Name>,
 }
+
+/// A minter, or why there is none.
+pub type OpenResult = Result<Arc<dyn Minter>, OpenError>;
 
 /// A minter could not be made from a target's settings.
 #[derive(Debug, thiserror::Error)]

@@ -258,6 +258,19 @@ pub struct Lease {
     pub aborted: Option<Entry>,
 }
 
+/// Takes a lease over: raises its fence and makes `replica` its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The new owner.
+    pub replica: ReplicaId,
+    /// Now.
+    pub now: Timestamp,
+    /// Nobody else takes it before this time.
+    pub again: Timestamp,
+    /// Intended leases are left alone until their deadline is over by this.
+    pub margin: Duration,
+}
+
 /// How an attempt to undo ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undone {
@@ -464,25 +477,11 @@ pub trait Ledger: Send + Sync {
     fn revoke(&self, id: IssuanceId, entry: Entry) -> BoxFuture<'_, Result<Option<Held>, StoreError>>;
 
     /// Takes leases that are due: undoing ones whose time has come, live ones past their end, intended
-    /// ones whose deadline is over by `margin`. Raises their fence, makes `replica` their owner and the
-    /// next attempt due at `again`, so that nobody else takes them meanwhile. Live and intended ones become undoing.
-    fn take_due(
-        &self,
-        replica: ReplicaId,
-        now: Timestamp,
-        margin: Duration,
-        again: Timestamp,
-        limit: u32,
-    ) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
+    /// ones whose deadline is over by the claim's margin. Live and intended ones become undoing.
+    fn take_due(&self, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
 
-    /// Takes one undoing lease at once, if nobody is at it; as [`take_due`](Self::take_due).
-    fn take(
-        &self,
-        id: IssuanceId,
-        replica: ReplicaId,
-        now: Timestamp,
-        again: Timestamp,
-    ) -> BoxFuture<'_, Result<Option<Lease>, StoreError>>;
+    /// Takes one undoing lease at once, if no attempt of somebody else is under way.
+    fn take(&self, id: IssuanceId, claim: Claim) -> BoxFuture<'_, Result<Option<Lease>, StoreError>>;
 
     /// Notes how an attempt to undo ended. `false` where another owner or fence has it.
     fn settle(&self, id: IssuanceId, owner: Owner, undone: Undone) -> BoxFuture<'_, Result<bool, StoreError>>;
