@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use procura_wire::{Digest, Name, QualifiedId};
+use procura_wire::{Digest, Name, QualifiedId, Reason};
 use serde_json::{Map, Value};
 
 use crate::{Timestamp, kind::Kind, params::ParamSpec};
@@ -24,7 +24,7 @@ pub struct Catalogue {
 }
 
 /// An identity provider that is trusted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
     /// Its identifier, compared exactly with `iss`; or `builtin:dev`.
     pub issuer: String,
@@ -67,7 +67,7 @@ pub enum TokenTyp {
 }
 
 /// How a claim becomes groups.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
     /// Name of the claim: a list of strings.
     pub claim: String,
@@ -178,6 +178,22 @@ pub struct Grant {
     pub params: BTreeMap<String, ParamSpec>,
     /// The kind's own keys, checked against its schema.
     pub settings: Map<String, Value>,
+}
+
+impl Server {
+    /// Whether the grant is listed for that tool, or for the server itself where no tool is named.
+    /// Errors: [`Reason::ToolNotDeclared`], [`Reason::GrantUnlisted`].
+    pub fn reaches(&self, tool: Option<&str>, grant: &QualifiedId) -> Result<(), Reason> {
+        let listed = match tool {
+            Some(tool) => self.tools.get(tool).ok_or(Reason::ToolNotDeclared)?,
+            None => &self.grants,
+        };
+        if listed.contains(grant) {
+            Ok(())
+        } else {
+            Err(Reason::GrantUnlisted)
+        }
+    }
 }
 
 impl Catalogue {

@@ -148,7 +148,12 @@ pub enum LeaseStep {
     /// `intended → gone`: undone, the target confirmed.
     Gone(Owner),
     /// `intended → undoing`: the sweeper goes on.
-    Undo(Owner),
+    Undo {
+        /// Who began it.
+        owner: Owner,
+        /// When the next attempt is due.
+        at: Timestamp,
+    },
 }
 
 /// Who may move a lease: the replica, at this fence.
@@ -443,7 +448,8 @@ pub trait Ledger: Send + Sync {
     fn durable_time(&self) -> Timestamp;
 
     /// Appends a record. One durable commit is shared by all that wait. On an issued exchange the
-    /// session's `last_used` and `issuances` move along.
+    /// session's `last_used` and `issuances` move along. A record whose id is there already is refused
+    /// as [`AppendError::Superseded`]. Every lease step drops the lease's `aborted` record.
     fn append(&self, entry: Entry, conditions: Conditions) -> BoxFuture<'_, Result<(), AppendError>>;
 
     /// Writes an intent and burns its one-time ids. Refused like an append where an id was burnt before.

@@ -2,13 +2,21 @@
 //! recovery. It decides and records; it knows no runtime, no database, no HTTP, no file and no Cedar.
 
 pub mod catalogue;
+pub mod exchange;
 pub mod identity;
 pub mod ids;
+pub mod introspect;
 pub mod judgement;
 pub mod kind;
 pub mod ledger;
+pub mod operator;
 pub mod params;
 pub mod ports;
+pub mod record;
+pub mod request;
+pub mod revoke;
 pub mod source;
+pub mod undo;
+pub mod uses;
 
 pub use jiff::Timestamp;

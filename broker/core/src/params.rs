@@ -26,6 +26,14 @@ pub enum ParamValue {
 #[derive(Debug, Clone)]
 pub struct Pattern(regex::Regex);
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
 impl Pattern {
     /// Compiles the expression, anchored at both ends around a group of its own so that alternatives cannot escape.
     pub fn new(expression: &str) -> Result<Self, regex::Error> {
@@ -40,7 +48,7 @@ impl Pattern {
 }
 
 /// What values a parameter takes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParamType {
     /// One string.
     String(Option<Pattern>),
@@ -60,7 +68,7 @@ pub enum ParamType {
 }
 
 /// A declared parameter.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamSpec {
     /// What values it takes.
     pub ty: ParamType,

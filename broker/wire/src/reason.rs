@@ -7,6 +7,8 @@ pub enum OAuthError {
     InvalidRequest,
     /// 401; the caller is not authenticated.
     InvalidClient,
+    /// 400; the caller is authenticated but may not ask for this.
+    UnauthorizedClient,
     /// 400; the grant type is not served.
     UnsupportedGrantType,
     /// 400; the scope is unknown, malformed or not permitted.
@@ -33,6 +35,7 @@ impl OAuthError {
         match self {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
+            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
@@ -54,6 +57,7 @@ impl OAuthError {
             Self::TemporarilyUnavailable => 503,
             Self::ServerError => 500,
             Self::InvalidRequest
+            | Self::UnauthorizedClient
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
@@ -113,6 +117,7 @@ reasons! {
     ClientSecretExpired = "client.secret_expired", InvalidClient, "The server secret has expired; make a new one with procura server new-secret.";
     ClientMultipleMethods = "client.multiple_methods", InvalidRequest, "More than one way of client authentication was used; use one.";
     ClientBruteforce = "client.bruteforce", InvalidClient, "Too many wrong secrets for this server; wait and try again.";
+    ClientSuspended = "client.suspended", UnauthorizedClient, "The server is suspended.";
     JwtFormat = "jwt.format", InvalidRequest, "The token is not a compact JWT.";
     JwtBase64 = "jwt.base64", InvalidRequest, "The token is not strict base64url without padding.";
     JwtJson = "jwt.json", InvalidRequest, "Header or payload of the token is not acceptable JSON.";
@@ -144,6 +149,7 @@ reasons! {
     DiscoIssuerMismatch = "disco.issuer_mismatch", TemporarilyUnavailable, "The metadata of the issuer names another issuer.";
     IssuerUnavailable = "issuer.unavailable", TemporarilyUnavailable, "The issuer of the token cannot be reached.";
     SubjectSelfIssued = "subject.self_issued", InvalidRequest, "A token that this broker issued cannot be a subject or actor token.";
+    PopUnproven = "pop.unproven", InvalidRequest, "The token is bound to a key (cnf), and the broker takes no proof of one; present a token that is not bound.";
     SubjectClientMismatch = "subject.client_mismatch", InvalidRequest, "The token was issued to a client that may not present it here.";
     SubjectRevoked = "subject.revoked", InvalidRequest, "The session of this subject was ended; get a new token from its issuer.";
     SubjectSuspended = "subject.suspended", InvalidRequest, "The subject is suspended.";

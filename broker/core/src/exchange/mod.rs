@@ -1,0 +1,91 @@
+//! The exchange: one direction through identity, judgement, mint, check and record. Each room takes
+//! what the one before made, so that a skipped room does not compile.
+
+mod actor;
+mod admit;
+mod check;
+mod identify;
+mod judge;
+mod mint;
+mod reads;
+mod refuse;
+mod register;
+mod session;
+
+use procura_wire::{FormFault, Name, Reason, Secret, TokenType};
+use serde_json::Value;
+
+pub use admit::{Admitted, admit};
+pub use identify::check_times;
+pub(crate) use identify::principal;
+pub(crate) use mint::UNDO_WAIT;
+pub use reads::same_uri;
+pub(crate) use refuse::store_reason;
+pub use refuse::{Explanation, Refused};
+
+use crate::{
+    ids::{IssuanceId, SessionId},
+    ledger::Event,
+    ports::Ports,
+    request::{Incoming, TokenRequest},
+};
+
+/// A credential that is in the log and may leave.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token or credential document.
+    pub value: Secret,
+    /// What it is.
+    pub issued_type: TokenType,
+    /// Seconds until it ends.
+    pub expires_in: u64,
+    /// The grants' short names.
+    pub scope: Vec<Name>,
+    /// The RFC 9396 object as granted.
+    pub details: Option<Value>,
+    /// The session.
+    pub session: SessionId,
+    /// The record.
+    pub issuance: IssuanceId,
+    /// Must not be served from a cache.
+    pub per_call: bool,
+}
+
+/// Carries one request through all rooms. Whatever fails after the server was authenticated is a
+/// record; what fails before it is not.
+pub async fn exchange(ports: &Ports, incoming: Incoming<Result<TokenRequest, FormFault>>) -> Result<Issued, Refused> {
+    let (mut admitted, request) = admit(ports, incoming, Event::Exchange).await?;
+    match through(ports, &mut admitted, request).await {
+        Ok(issued) => Ok(issued),
+        Err(stop) => Err(refuse::refuse(ports, admitted, stop).await),
+    }
+}
+
+async fn through(
+    ports: &Ports,
+    admitted: &mut Admitted,
+    request: Result<TokenRequest, FormFault>,
+) -> Result<Issued, refuse::Stop> {
+    let request = request?;
+    reads::note_request(&mut admitted.draft, &request);
+    let caller = identify::identify(ports, admitted, &request).await?;
+    let permit = judge::judge(ports, admitted, caller, &request).await?;
+    let made = mint::mint(ports, admitted, permit).await?;
+    let checked = check::check(ports, admitted, made).await?;
+    register::register(ports, admitted, checked).await
+}
+
+impl From<Reason> for refuse::Stop {
+    fn from(reason: Reason) -> Self {
+        Self::of(reason)
+    }
+}
+
+impl From<FormFault> for refuse::Stop {
+    fn from(fault: FormFault) -> Self {
+        Self {
+            param: fault.param,
+            ..Self::of(fault.reason)
+        }
+    }
+}

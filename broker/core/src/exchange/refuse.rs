@@ -1,0 +1,163 @@
+//! The way out without a credential: undo what may exist, record the refusal, then answer it.
+
+use procura_wire::Reason;
+use serde::Serialize;
+
+use super::Admitted;
+use crate::{
+    identity::Caller,
+    ids::IssuanceId,
+    judgement::{NearMiss, Verdict},
+    ledger::{AppendError, Conditions, LeaseStep, Outcome, StoreError},
+    ports::Ports,
+};
+
+/// Nothing was issued.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why, as the log has it; the wire may say less.
+    pub reason: Reason,
+    /// The parameter at fault, where one is.
+    pub param: Option<&'static str>,
+    /// The record, once the server was authenticated and the refusal is durable.
+    pub issuance: Option<IssuanceId>,
+    /// What decided: for the log, and for answers in development mode only.
+    pub explanation: Option<Explanation>,
+}
+
+impl Refused {
+    /// A refusal that is not in the log: before authentication, or because the log is away.
+    pub fn unrecorded(reason: Reason) -> Self {
+        Self {
+            reason,
+            param: None,
+            issuance: None,
+            explanation: None,
+        }
+    }
+}
+
+/// Why the rules refused.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// Code of the internal reason.
+    pub reason: &'static str,
+    /// Rules that decided.
+    pub rules: Vec<String>,
+    /// Permits that came nearest.
+    pub near: Vec<NearMiss>,
+}
+
+/// Why a room let nothing through, and what becomes of the lease.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub(super) reason: Reason,
+    pub(super) param: Option<&'static str>,
+    pub(super) lease: Option<LeaseStep>,
+}
+
+impl Stop {
+    pub(super) fn of(reason: Reason) -> Self {
+        Self {
+            reason,
+            param: None,
+            lease: None,
+        }
+    }
+
+    pub(super) fn param(reason: Reason, param: &'static str) -> Self {
+        Self {
+            param: Some(param),
+            ..Self::of(reason)
+        }
+    }
+
+    pub(super) fn lease(reason: Reason, step: LeaseStep) -> Self {
+        Self {
+            lease: Some(step),
+            ..Self::of(reason)
+        }
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::of(store_reason(error))
+    }
+}
+
+/// How a failing store looks to a caller: nothing is issued.
+pub(crate) fn store_reason(error: StoreError) -> Reason {
+    match error {
+        StoreError::Unavailable => Reason::AuditUnavailable,
+        StoreError::Overloaded => Reason::Overloaded,
+        StoreError::Inconsistent => Reason::ServerError,
+    }
+}
+
+/// Why an append did not take the permit.
+pub(super) fn append_reason(error: AppendError) -> Reason {
+    match error {
+        AppendError::SessionEnded => Reason::SessionEnded,
+        AppendError::SubjectRevoked => Reason::SubjectRevoked,
+        AppendError::Replayed => Reason::ProofReplayed,
+        AppendError::Superseded => Reason::MintSuperseded,
+        AppendError::Store(error) => store_reason(error),
+    }
+}
+
+/// Notes what the rules said.
+pub(super) fn note_verdict(admitted: &mut Admitted, verdict: Verdict) {
+    admitted.draft.facts.rules.extend(verdict.rules);
+    admitted.draft.facts.near = verdict.near;
+}
+
+/// Records the refusal. A refusal that cannot be recorded is answered as such.
+pub(super) async fn refuse(ports: &Ports, admitted: Admitted, stop: Stop) -> Refused {
+    let Admitted { draft, .. } = admitted;
+    let id = draft.id;
+    let Ok(entry) = draft.seal(Outcome::Refused, Some(stop.reason.code()), &*ports.entropy) else {
+        return Refused::unrecorded(Reason::ParamTooLarge);
+    };
+    let conditions = Conditions {
+        lease: stop.lease.clone(),
+        ..Conditions::default()
+    };
+    let recorded = match ports.ledger.append(entry.clone(), conditions).await {
+        // Whoever took the lease over appends a record of its own; ours is needed only where it did not.
+        Err(AppendError::Superseded) if stop.lease.is_some() => ports.ledger.append(entry, Conditions::default()).await,
+        other => other,
+    };
+    match recorded {
+        Ok(()) | Err(AppendError::Superseded) => Refused {
+            reason: stop.reason,
+            param: stop.param,
+            issuance: Some(id),
+            explanation: Some(Explanation {
+                reason: stop.reason.code(),
+                rules: draft.facts.rules,
+                near: draft.facts.near,
+            }),
+        },
+        Err(error) => Refused::unrecorded(append_reason(error)),
+    }
+}
+
+/// Whether one of those who take part was suspended in the bundle.
+pub(super) fn suspended(catalogue: &crate::catalogue::Catalogue, caller: &Caller) -> Option<Reason> {
+    let agent = |id: &procura_wire::QualifiedId| {
+        let declared = catalogue.agents.iter().find(|(name, _)| name.as_str() == id.local);
+        declared.is_some_and(|(_, agent)| agent.issuer == id.qualifier && agent.suspended)
+    };
+    let server = catalogue.servers.get(&caller.server.name);
+    match &caller.subject.principal {
+        _ if server.is_none_or(|server| server.suspended) => Some(Reason::ClientSuspended),
+        crate::identity::Principal::Agent(id) if agent(id) => Some(Reason::SubjectSuspended),
+        _ => caller
+            .actor
+            .agent
+            .as_ref()
+            .is_some_and(agent)
+            .then_some(Reason::ActorSuspended),
+    }
+}

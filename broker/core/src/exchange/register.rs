@@ -1,0 +1,102 @@
+//! Record: a credential that is not in the log does not leave.
+
+use fail::fail_point;
+use procura_wire::Reason;
+use serde_json::{Map, Value};
+
+use super::{
+    Admitted, Issued,
+    check::Checked,
+    identify::token_facts,
+    judge::floor,
+    mint::Made,
+    refuse::{Stop, append_reason, suspended},
+};
+use crate::{
+    ledger::{Conditions, Guard, LeaseStep, Outcome},
+    ports::Ports,
+    record::Extent,
+};
+
+pub(super) async fn register(ports: &Ports, admitted: &mut Admitted, Checked(made): Checked) -> Result<Issued, Stop> {
+    fail_point!("before-record");
+    note_granted(admitted, &made);
+    let result = append(ports, admitted, &made).await;
+    fail_point!("after-record");
+    match (result, &made.lease) {
+        (Ok(()), _) => Ok(issued(admitted, made)),
+        (Err(reason), None) => Err(reason.into()),
+        (Err(reason), Some(lease)) => Err(Stop::lease(reason, lease.take_back(ports).await)),
+    }
+}
+
+async fn append(ports: &Ports, admitted: &Admitted, made: &Made) -> Result<(), Reason> {
+    let caller = &made.permit.caller;
+    // The bundle may have changed since this request took its snapshot.
+    if let Some(reason) = suspended(ports.active.snapshot().judge.catalogue(), caller) {
+        return Err(reason);
+    }
+    let guard = Guard {
+        session: made.permit.session.id,
+        token: token_facts(caller),
+    };
+    let lease = made.lease.as_ref().map(|lease| LeaseStep::Live {
+        owner: lease.owner,
+        until: made.minted.end,
+        source_version: made.minted.source_version.clone(),
+    });
+    let entry = admitted
+        .draft
+        .seal(Outcome::Issued, None, &*ports.entropy)
+        .map_err(|_| Reason::ParamTooLarge)?;
+    let conditions = Conditions {
+        guard: Some(guard),
+        burn: Vec::new(),
+        lease,
+    };
+    ports.ledger.append(entry, conditions).await.map_err(append_reason)
+}
+
+fn note_granted(admitted: &mut Admitted, made: &Made) {
+    let ttl = made.minted.end.duration_since(floor(admitted.now)).as_secs();
+    let facts = &mut admitted.draft.facts;
+    facts.granted = Some(Extent {
+        ttl: u64::try_from(ttl).ok(),
+        scope: made.permit.plan.grants.iter().map(ToString::to_string).collect(),
+        ty: None,
+    });
+    facts.until = Some(made.minted.end);
+    facts.value_sha256 = Some(made.minted.value.digest());
+}
+
+fn issued(admitted: &Admitted, made: Made) -> Issued {
+    let Made { permit, minted, .. } = made;
+    let snapshot = &admitted.snapshot;
+    let kind = snapshot
+        .judge
+        .catalogue()
+        .targets
+        .get(&permit.plan.target)
+        .map(|target| target.kind);
+    let details = kind.filter(|_| !minted.details.is_empty()).map(|kind| {
+        let mut object = Map::from_iter([("type".to_owned(), Value::from(kind.name))]);
+        object.extend(minted.details);
+        Value::Object(object)
+    });
+    Issued {
+        value: minted.value,
+        issued_type: kind.map_or(procura_wire::TokenType::AccessToken, |kind| kind.issues),
+        expires_in: admitted
+            .draft
+            .facts
+            .granted
+            .as_ref()
+            .and_then(|granted| granted.ttl)
+            .unwrap_or(0),
+        scope: permit.plan.grants,
+        details,
+        session: permit.session.id,
+        issuance: admitted.draft.id,
+        per_call: permit.per_call,
+    }
+}

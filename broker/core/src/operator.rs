@@ -1,0 +1,201 @@
+//! What operators may do at `/v1`, and the end of sessions: whoever ends one, it happens here.
+
+use procura_wire::{Name, Reason, RevocationStatus};
+use serde::Serialize;
+
+use crate::{
+    Timestamp,
+    exchange::{check_times, same_uri, store_reason},
+    identity::{PresentedToken, Principal, Subject, VerifiedToken},
+    ids::{IssuanceId, SessionId},
+    judgement::{Effect, OperatorAction},
+    ledger::{EndedBy, Entry, Event, Held, Outcome, Session, StoreError},
+    ports::{Ports, Role},
+    record::Draft,
+    undo,
+};
+
+/// An authenticated operator.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    /// Who it is.
+    pub subject: Subject,
+}
+
+/// What became of a session's credentials.
+#[derive(Debug, Clone, Serialize)]
+pub struct SessionReport {
+    /// The session.
+    pub session: SessionId,
+    /// Each credential that it held.
+    pub credentials: Vec<CredentialReport>,
+}
+
+/// What became of one credential.
+#[derive(Debug, Clone, Serialize)]
+pub struct CredentialReport {
+    /// The issuance.
+    pub issuance: IssuanceId,
+    /// The target.
+    pub target: Name,
+    /// Undone, queued, or lives until its end.
+    pub status: RevocationStatus,
+    /// Its end, where it lives until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// Authenticates an operator: a token whose sole audience is `<issuer>/v1`, from an issuer with
+/// `operators = true`.
+pub async fn authenticate(ports: &Ports, token: &PresentedToken) -> Result<Operator, Reason> {
+    let now = ports.now()?;
+    let snapshot = ports.active.snapshot();
+    let catalogue = snapshot.judge.catalogue();
+    let verified = ports.tokens.verify(catalogue, token, Role::Operator).await;
+    let verified = verified.map_err(unauthenticated)?;
+    let issuer = catalogue
+        .issuers
+        .get(&verified.issuer)
+        .ok_or(Reason::V1Unauthenticated)?;
+    check_times(issuer, &verified, now).map_err(unauthenticated)?;
+    let audience = format!("{}/v1", ports.issuer);
+    if !matches!(&verified.audience[..], [only] if same_uri(only, &audience)) {
+        return Err(Reason::V1Unauthenticated);
+    }
+    let principal = crate::exchange::principal(catalogue, &verified.issuer, &verified.sub);
+    let principal = principal.map_err(unauthenticated)?;
+    Ok(Operator {
+        subject: Subject {
+            principal,
+            token: VerifiedToken::clone(&verified),
+        },
+    })
+}
+
+fn unauthenticated(reason: Reason) -> Reason {
+    if reason.status() == 503 {
+        reason
+    } else {
+        Reason::V1Unauthenticated
+    }
+}
+
+/// Whether the rules permit it, for one target or (`None`) for all. Error: [`Reason::V1Forbidden`].
+pub fn permit(ports: &Ports, operator: &Operator, action: OperatorAction, target: Option<&Name>) -> Result<(), Reason> {
+    let judge = &ports.active.snapshot().judge;
+    let verdict = judge.operator(&operator.subject, action, target, ports.now()?);
+    if verdict.effect == Effect::Permit {
+        Ok(())
+    } else {
+        Err(Reason::V1Forbidden)
+    }
+}
+
+/// Ends a session and reports; `None` where it is unknown or had ended.
+pub async fn end_session(
+    ports: &Ports,
+    operator: &Operator,
+    id: SessionId,
+    trace_id: String,
+) -> Result<Option<SessionReport>, Reason> {
+    permit(ports, operator, OperatorAction::EndSession, None)?;
+    let Some(session) = ports.ledger.session(id).await.map_err(store_reason)? else {
+        return Ok(None);
+    };
+    end(ports, session, (EndedBy::Operator, Some(operator)), trace_id)
+        .await
+        .map_err(store_reason)
+}
+
+/// Undoes one credential; `None` where it is unknown or gone.
+pub async fn undo_lease(
+    ports: &Ports,
+    operator: &Operator,
+    id: IssuanceId,
+    trace_id: String,
+) -> Result<Option<CredentialReport>, Reason> {
+    permit(ports, operator, OperatorAction::UndoLease, None)?;
+    let Some(stored) = ports.ledger.record(id).await.map_err(store_reason)? else {
+        return Ok(None);
+    };
+    let now = ports.now()?;
+    let mut draft = Draft::new(IssuanceId::new(now, &*ports.entropy), now, Event::Revocation, trace_id);
+    draft.facts.about = Some(id);
+    draft.facts.server.clone_from(&stored.index.server);
+    draft.facts.target.clone_from(&stored.index.target);
+    draft.facts.session = stored.index.session;
+    draft.clear.operator = Some(operator.subject.principal.clone());
+    let entry = draft
+        .seal(Outcome::Done, None, &*ports.entropy)
+        .map_err(|_| Reason::ParamTooLarge)?;
+    let held = ports.ledger.revoke(id, entry).await.map_err(store_reason)?;
+    Ok(report(ports, held.into_iter().collect()).await.pop())
+}
+
+/// Ends a session whose time is over; its leases are the sweeper's.
+pub(crate) async fn end_by_time(ports: &Ports, session: Session) -> Result<(), StoreError> {
+    let entry = end_entry(ports, &session, (EndedBy::Time, None), String::new())?;
+    ports
+        .ledger
+        .end_session(session.id, EndedBy::Time, entry)
+        .await
+        .map(|_| ())
+}
+
+/// Ends a session, undoes what it holds as far as targets answer now, and reports per credential.
+pub(crate) async fn end(
+    ports: &Ports,
+    session: Session,
+    by: (EndedBy, Option<&Operator>),
+    trace_id: String,
+) -> Result<Option<SessionReport>, StoreError> {
+    let entry = end_entry(ports, &session, by, trace_id)?;
+    let Some(held) = ports.ledger.end_session(session.id, by.0, entry).await? else {
+        return Ok(None);
+    };
+    Ok(Some(SessionReport {
+        session: session.id,
+        credentials: report(ports, held).await,
+    }))
+}
+
+fn end_entry(
+    ports: &Ports,
+    session: &Session,
+    (by, operator): (EndedBy, Option<&Operator>),
+    trace_id: String,
+) -> Result<Entry, StoreError> {
+    let now = ports.now().map_err(|_| StoreError::Unavailable)?;
+    let mut draft = Draft::new(IssuanceId::new(now, &*ports.entropy), now, Event::SessionEnd, trace_id);
+    draft.facts.session = Some(session.id);
+    draft.facts.server = Some(session.key.server.clone());
+    draft.facts.ended_by = Some(by);
+    draft.clear.subject = Some(session.key.subject.clone());
+    draft.clear.actor.clone_from(&session.key.actor);
+    draft.clear.operator = operator.map(|operator| Principal::clone(&operator.subject.principal));
+    draft
+        .seal(Outcome::Done, None, &*ports.entropy)
+        .map_err(|_| StoreError::Inconsistent)
+}
+
+/// Undoes what is leased, now; what is not leased lives until its end wherever it is checked offline.
+pub(crate) async fn report(ports: &Ports, held: Vec<Held>) -> Vec<CredentialReport> {
+    let leased = held.iter().filter(|held| held.leased).map(|held| held.id).collect();
+    let undone = undo::undo_now(ports, leased).await;
+    let status = |held: &Held| match undone.iter().find(|(id, _)| *id == held.id) {
+        None => RevocationStatus::Until,
+        Some((_, true)) => RevocationStatus::Done,
+        Some((_, false)) => RevocationStatus::Queued,
+    };
+    let report = |held: Held| {
+        let status = status(&held);
+        let until = (status == RevocationStatus::Until).then_some(held.until);
+        CredentialReport {
+            issuance: held.id,
+            target: held.target,
+            status,
+            until,
+        }
+    };
+    held.into_iter().map(report).collect()
+}
