@@ -1,2 +1,30 @@
-//! Tasks.
-fn main() {}
+//! `cargo xtask`: what the repository does beyond plain cargo.
+
+mod parts;
+mod postgres;
+mod run;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
+
+  test               installs servers and clients into target/testbed/ and runs every test
+  --fast             every test that needs neither an install nor a server
+  --system-packages  lets apt-get install the PostgreSQL server where there is none (as root)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(options) = test::Options::parse(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match test::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -135,10 +135,11 @@ pub struct Ports {
 const MAX_CLOCK_STEP: Duration = Duration::from_secs(5);
 
 impl Ports {
-    /// The later of the wall clock and the highest durable time, so that a clock that steps back
+    /// The later of the wall clock and the highest durable time, in milliseconds, so that a clock that steps back
     /// never makes anything valid again. Further behind than 5 s it is an error.
     pub fn now(&self) -> Result<Timestamp, Reason> {
         let (wall, durable) = (self.clock.now(), self.ledger.durable_time());
+        let wall = Timestamp::from_millisecond(wall.as_millisecond()).unwrap_or(wall);
         if wall + MAX_CLOCK_STEP < durable {
             Err(Reason::ClockStep)
         } else {

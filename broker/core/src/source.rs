@@ -1,6 +1,6 @@
 //! Where a target's own credential is kept.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use procura_wire::Secret;
 
@@ -28,10 +28,10 @@ pub struct SourceError {
 /// One secret behind one reference, cached by version; fetches are single-flight.
 pub trait Source: Send + Sync {
     /// The current secret: from the cache while it is fresh, for a bounded time also when the source is away.
-    fn current(&self) -> BoxFuture<'_, Result<std::sync::Arc<SourceSecret>, SourceError>>;
+    fn current(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>>;
 
     /// Asks the source itself, past the cache; callers that wait at the same time share one fetch.
-    fn refetch(&self) -> BoxFuture<'_, Result<std::sync::Arc<SourceSecret>, SourceError>>;
+    fn refetch(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>>;
 }
 
 /// How an attempt with a secret ended.
@@ -61,15 +61,16 @@ const REREAD: Duration = Duration::from_millis(250);
 
 /// Runs `attempt` with the current secret. When the target refuses it, reads the source again at once
 /// and then every 250 ms until `deadline` (monotonic), trying only versions it has not tried last.
-pub async fn through_rotation<T, E>(
+pub async fn through_rotation<T, E, F: Future<Output = Attempt<T, E>>>(
     source: &dyn Source,
     clock: &dyn Clock,
     deadline: Duration,
-    mut attempt: impl AsyncFnMut(&SourceSecret) -> Attempt<T, E>,
+    // No `AsyncFnMut`: its future cannot be shown to be `Send` where it borrows.
+    mut attempt: impl FnMut(Arc<SourceSecret>) -> F,
 ) -> Result<T, RotationError<E>> {
     let mut secret = source.current().await.map_err(RotationError::Source)?;
     loop {
-        let problem = match attempt(&secret).await {
+        let problem = match attempt(Arc::clone(&secret)).await {
             Attempt::Done(value) => return Ok(value),
             Attempt::Failed(error) => return Err(RotationError::Failed(error)),
             Attempt::SecretRefused(problem) => problem,

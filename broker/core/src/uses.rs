@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join_all;
 use procura_wire::{Reason, UseReport, UseReports};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     Timestamp,
@@ -11,7 +11,7 @@ use crate::{
     ids::IssuanceId,
     ledger::{AppendError, Conditions, Entry, Event, Outcome, Stored},
     ports::Ports,
-    record::Draft,
+    record::{Draft, Used},
     request::Incoming,
 };
 
@@ -64,14 +64,14 @@ async fn entry(ports: &Ports, admitted: &Admitted, reported: &UseReport) -> Resu
         .map_err(|_| Reason::ParamTooLarge)
 }
 
-fn used(reported: &UseReport, started: Timestamp) -> Value {
-    json!({
-        "started": format!("{started:.3}"),
-        "duration_ms": reported.duration_ms,
-        "outcome": reported.outcome,
-        "result_bytes": reported.result_bytes,
-        "arguments_sha256": reported.arguments_sha256,
-    })
+fn used(reported: &UseReport, started: Timestamp) -> Used {
+    Used {
+        started,
+        duration_ms: reported.duration_ms,
+        outcome: reported.outcome,
+        result_bytes: reported.result_bytes,
+        arguments_sha256: reported.arguments_sha256,
+    }
 }
 
 /// A use answers "who, as whom, allowed by which rule" by itself: it repeats what its issuance said.

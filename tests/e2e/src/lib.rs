@@ -1,1 +1,15 @@
-//! e2e
+//! The kit of the end-to-end tests: a running broker, real identity providers, and a small harness
+//! that runs named cases, stops what it started and reports as `cargo test` does.
+
+pub mod broker;
+pub mod harness;
+pub mod http;
+pub mod keycloak;
+pub mod oidc_provider;
+mod process;
+pub mod testbed;
+
+pub use testbed::Testbed;
+
+/// Why a case failed, or a part of the kit did not come up.
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use procura_wire::Reason;
 
 use super::{Admitted, mint::Made, refuse::Stop};
-use crate::{ports::Ports, record::rights_json};
+use crate::{ports::Ports, record::rights};
 
 /// A credential that is no wider and no longer than its plan.
 pub(super) struct Checked(pub(super) Made);
@@ -20,7 +20,7 @@ pub(super) async fn check(ports: &Ports, admitted: &mut Admitted, made: Made) ->
         .get(&plan.target)
         .ok_or(Reason::TargetNotAvailable)?;
     let facts = &mut admitted.draft.facts;
-    facts.rights = Some(rights_json(&made.minted.rights));
+    facts.rights = Some(rights(&made.minted.rights));
     facts.source_version.clone_from(&made.minted.source_version);
     let allowed = (target.kind.rights)(target, plan);
     if made.minted.rights.within(&allowed) && made.minted.end <= plan.end {

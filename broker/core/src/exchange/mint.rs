@@ -113,7 +113,14 @@ pub(super) async fn mint(ports: &Ports, admitted: &mut Admitted, permit: Permit)
 /// Reads the target's clock, before anything is promised.
 async fn prepare(ports: &Ports, minter: &dyn Minter) -> Result<Option<Timestamp>, Stop> {
     let prepared = race(ports, minter.prepare(ports.mint_budget)).await;
-    prepared.map_err(|error| Stop::of(mint_reason(&error)))
+    prepared.map_err(|error| {
+        tracing::warn!(%error, "target not ready to mint");
+        match error {
+            // Nothing was asked of it yet.
+            MintError::Uncertain(_) => Reason::MintFailed.into(),
+            other => mint_reason(&other).into(),
+        }
+    })
 }
 
 async fn race<T>(ports: &Ports, work: impl Future<Output = Result<T, MintError>> + Send) -> Result<T, MintError> {

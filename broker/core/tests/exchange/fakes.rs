@@ -1,0 +1,246 @@
+//! Fakes of the ports, with knobs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use procura_core::{
+    Timestamp,
+    catalogue::{Catalogue, Target},
+    identity::{
+        AuthenticatedServer, ClientAuthMethod, ClientCredentials, PresentedToken, Principal, Subject, VerifiedToken,
+    },
+    ids::Handle,
+    judgement::{Effect, Judge, OperatorAction, Question, Verdict},
+    kind::{Kind, Lifetime, MintError, MintOrder, Minted, Minter, OpenError, Place, Rights, UndoError},
+    ports::{BoxFuture, Entropy, Role, TokenVerifier},
+};
+use procura_wire::{Digest, Name, Reason, Secret, TokenType};
+use serde_json::Map;
+
+use crate::world::name;
+
+fn rights(_: &Target, plan: &procura_core::judgement::Plan) -> Rights {
+    let grants = plan.grants.iter().map(ToString::to_string).collect();
+    Rights {
+        sets: BTreeMap::from([("grants", grants)]),
+        numbers: BTreeMap::new(),
+    }
+}
+
+fn no_faults(_: &Target) -> Vec<procura_core::kind::SettingFault> {
+    Vec::new()
+}
+
+fn not_opened(target: &Name, _: &Target, _: procura_core::kind::KindPorts) -> procura_core::kind::OpenResult {
+    Err(OpenError {
+        target: target.clone(),
+        problem: "made by the test".into(),
+    })
+}
+
+const fn kind(name: &'static str, place: Place, issues: TokenType) -> Kind {
+    Kind {
+        name,
+        target_keys: &[],
+        grant_keys: &[],
+        needs_source: false,
+        issues,
+        lifetime: Lifetime::Chosen {
+            min: Duration::from_secs(10),
+            max: Duration::from_secs(3600),
+        },
+        place,
+        merges: matches!(place, Place::Local),
+        check: no_faults,
+        rights,
+        open: not_opened,
+    }
+}
+
+pub(crate) static LOCAL: Kind = kind("jwt", Place::Local, TokenType::AccessToken);
+pub(crate) static EXTERNAL: Kind = kind("postgres", Place::External, TokenType::Postgres);
+
+/// Answers what the test put in.
+#[derive(Default)]
+pub(crate) struct Tokens(pub(crate) Mutex<BTreeMap<String, Result<VerifiedToken, Reason>>>);
+
+impl TokenVerifier for Tokens {
+    fn authenticate<'a>(
+        &'a self,
+        _: &'a Catalogue,
+        credentials: &'a ClientCredentials,
+        _: Timestamp,
+    ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>> {
+        let result = match credentials {
+            ClientCredentials::Basic { id, .. } => Ok(AuthenticatedServer {
+                name: name(id),
+                method: ClientAuthMethod::ClientSecretBasic,
+                key: "0".repeat(16),
+            }),
+            _ => Err(Reason::ClientUnauthenticated),
+        };
+        async move { result }.boxed()
+    }
+
+    fn verify<'a>(
+        &'a self,
+        _: &'a Catalogue,
+        token: &'a PresentedToken,
+        _: Role,
+    ) -> BoxFuture<'a, Result<Arc<VerifiedToken>, Reason>> {
+        let known = self.0.lock().expect("lock");
+        let result = known
+            .values()
+            .zip(known.keys())
+            .find(|(_, text)| Secret::new((*text).clone()) == token.value);
+        let result = result.map_or(Err(Reason::JwtFormat), |(result, _)| result.clone().map(Arc::new));
+        async move { result }.boxed()
+    }
+}
+
+/// Permits everything, unless told otherwise.
+pub(crate) struct Rules {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) effect: Effect,
+    pub(crate) act_for: Effect,
+}
+
+fn verdict(effect: Effect) -> Verdict {
+    Verdict {
+        effect,
+        rules: vec!["the-rule".into()],
+        near: Vec::new(),
+    }
+}
+
+impl Judge for Rules {
+    fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of(b"bundle")
+    }
+
+    fn decide(&self, _: &Question<'_>) -> Verdict {
+        verdict(self.effect)
+    }
+
+    fn may_act_for(&self, _: &Principal, _: &Subject, _: Timestamp) -> Verdict {
+        verdict(self.act_for)
+    }
+
+    fn operator(&self, _: &Subject, _: OperatorAction, _: Option<&Name>, _: Timestamp) -> Verdict {
+        verdict(Effect::Permit)
+    }
+}
+
+/// How a mint at the fake target goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mint {
+    Well,
+    Wider,
+    Longer,
+    Fails,
+    /// It is made, and the answer is lost.
+    IsLost,
+    /// It never answers.
+    Hangs,
+}
+
+/// A target in memory: what was made and not undone is alive.
+pub(crate) struct FakeTarget {
+    pub(crate) mint: Mutex<Mint>,
+    pub(crate) alive: Mutex<BTreeSet<Handle>>,
+    pub(crate) minted: Mutex<u32>,
+    pub(crate) undo_fails: Mutex<bool>,
+}
+
+impl FakeTarget {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            mint: Mutex::new(Mint::Well),
+            alive: Mutex::default(),
+            minted: Mutex::default(),
+            undo_fails: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.alive.lock().expect("lock").len()
+    }
+
+    pub(crate) fn minted(&self) -> u32 {
+        *self.minted.lock().expect("lock")
+    }
+}
+
+impl Minter for FakeTarget {
+    fn prepare(&self, _: Duration) -> BoxFuture<'_, Result<Option<Timestamp>, MintError>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn mint<'a>(&'a self, order: MintOrder<'a>) -> BoxFuture<'a, Result<Minted, MintError>> {
+        let how = *self.mint.lock().expect("lock");
+        if how == Mint::Hangs {
+            return std::future::pending().boxed();
+        }
+        if how == Mint::Fails {
+            return async { Err(MintError::Failed("as told".into())) }.boxed();
+        }
+        *self.minted.lock().expect("lock") += 1;
+        self.alive.lock().expect("lock").insert(order.handle.clone());
+        if how == Mint::IsLost {
+            return async { Err(MintError::Uncertain("as told".into())) }.boxed();
+        }
+        let mut rights = rights(order.target, order.plan);
+        if how == Mint::Wider {
+            rights.sets.entry("grants").or_default().insert("everything".into());
+        }
+        let longer = Duration::from_secs(if how == Mint::Longer { 1 } else { 0 });
+        let minted = Minted {
+            value: Secret::new(format!("value of {}", order.handle)),
+            rights,
+            end: order.plan.end + longer,
+            source_version: Some("7".into()),
+            details: Map::new(),
+        };
+        async { Ok(minted) }.boxed()
+    }
+
+    fn undo<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), UndoError>> {
+        let result = if *self.undo_fails.lock().expect("lock") {
+            Err(UndoError("as told".into()))
+        } else {
+            self.alive.lock().expect("lock").remove(handle);
+            Ok(())
+        };
+        async move { result }.boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Result<(), UndoError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>> {
+        let alive = self.alive.lock().expect("lock").iter().cloned().collect();
+        async { Ok(alive) }.boxed()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Counter(Mutex<u64>);
+
+impl Entropy for Counter {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut count = self.0.lock().expect("lock");
+        *count += 1;
+        for (byte, value) in bytes.iter_mut().zip(count.to_be_bytes().iter().rev().cycle()) {
+            *byte = *value;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Form of a compact JWS (RFC 7515, RFC 8725): what can be said of a token before its key is known.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use procura_core::catalogue::{Algorithm, Issuer, TokenTyp};
+use procura_wire::{
+    Reason,
+    json::{self, JsonFault},
+};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value};
+
+use crate::jwk;
+
+const MAX_KID: usize = 256;
+/// Header members that carry or refer to a key.
+const OWN_KEYS: [&str; 4] = ["jwk", "jku", "x5u", "x5c"];
+/// Claims that access tokens do not have: of ID tokens, logout tokens and security events.
+const FOREIGN: [&str; 4] = ["nonce", "at_hash", "c_hash", "events"];
+
+/// A token whose form is fine. Nothing in it is verified.
+pub(crate) struct Unverified<'a> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) kid: String,
+    /// `typ` in lower case without `application/`.
+    typ: Option<String>,
+    pub(crate) payload: Map<String, Value>,
+    pub(crate) signed: &'a [u8],
+    pub(crate) signature: Vec<u8>,
+}
+
+impl<'a> Unverified<'a> {
+    pub(crate) fn parse(token: &'a str) -> Result<Self, Reason> {
+        let [header, payload, signature] = parts(token)?;
+        let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
+        let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
+        let header = header_members(&header)?;
+        let algorithm = algorithm(&header)?;
+        let kid = kid(&header)?;
+        let typ = typ(&header)?;
+        Ok(Self {
+            algorithm,
+            kid,
+            typ,
+            payload: payload_members(&payload)?,
+            signed,
+            signature,
+        })
+    }
+
+    /// `iss`: only to find the issuer whose key must have signed.
+    pub(crate) fn issuer(&self) -> Result<&str, Reason> {
+        let iss = self.payload.get("iss").ok_or(Reason::JwtClaimMissing)?;
+        iss.as_str().ok_or(Reason::JwtClaimType)
+    }
+
+    /// Whether the issuer is trusted with this algorithm and this `typ`.
+    pub(crate) fn obeys(&self, issuer: &Issuer) -> Result<(), Reason> {
+        if !issuer.algorithms.contains(&self.algorithm) {
+            return Err(Reason::JwtAlgRefused);
+        }
+        let fits = match self.typ.as_deref() {
+            Some("at+jwt") => issuer.token_types.contains(&TokenTyp::AtJwt),
+            Some("jwt") | None => issuer.token_types.contains(&TokenTyp::Jwt) && self.looks_like_access_token(),
+            Some(_) => false,
+        };
+        if fits { Ok(()) } else { Err(Reason::JwtTypRefused) }
+    }
+
+    fn looks_like_access_token(&self) -> bool {
+        self.payload.get("typ").is_none_or(|typ| typ == "Bearer")
+            && !FOREIGN.iter().any(|claim| self.payload.contains_key(*claim))
+    }
+}
+
+fn parts(token: &str) -> Result<[&str; 3], Reason> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    let other_base64 = |c: u8| matches!(c, b'=' | b'+' | b'/') || c.is_ascii_whitespace();
+    if !token.bytes().all(|c| plain(c) || other_base64(c)) {
+        return Err(Reason::JwtFormat);
+    }
+    let mut parts = token.split('.');
+    let three = [parts.next(), parts.next(), parts.next()];
+    match (three, parts.count()) {
+        ([Some(header), Some(payload), Some(signature)], 0) if token.bytes().all(plain) => {
+            Ok([header, payload, signature])
+        }
+        ([_, _, Some(_)], 0) => Err(Reason::JwtBase64),
+        (_, 2) => Err(Reason::JwtJweRefused),
+        _ => Err(Reason::JwtFormat),
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Reason> {
+    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::JwtBase64)
+}
+
+fn header_members(text: &[u8]) -> Result<Map<String, Value>, Reason> {
+    let header = match json::strict(text) {
+        Ok(Value::Object(header)) => header,
+        Err(JsonFault::DuplicateKey) if names_alg_twice(text) => return Err(Reason::JwtAlgRefused),
+        Err(JsonFault::DuplicateKey) => return Err(Reason::JwtDuplicateKey),
+        Ok(_) | Err(JsonFault::Malformed | JsonFault::NumberRange) => return Err(Reason::JwtJson),
+    };
+    let has = |members: &[&str]| members.iter().any(|member| header.contains_key(*member));
+    if has(&OWN_KEYS) {
+        Err(Reason::JwtHeaderRefused)
+    } else if has(&["crit"]) {
+        Err(Reason::JwtCrit)
+    } else if has(&["enc", "zip"]) {
+        Err(Reason::JwtJweRefused)
+    } else {
+        Ok(header)
+    }
+}
+
+/// Two algorithms are a reason of their own.
+fn names_alg_twice(header: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct AlgOnce {
+        #[serde(rename = "alg")]
+        _alg: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<AlgOnce>(header).is_err()
+}
+
+fn algorithm(header: &Map<String, Value>) -> Result<Algorithm, Reason> {
+    match header.get("alg").and_then(Value::as_str) {
+        // Published keys are public: none of them is a shared secret (RFC 8725 section 2.1).
+        Some("HS256" | "HS384" | "HS512") => Err(Reason::JwtAlgKeyMismatch),
+        Some(name) => jwk::algorithm(name).ok_or(Reason::JwtAlgRefused),
+        None => Err(Reason::JwtAlgRefused),
+    }
+}
+
+/// `kid`: it is only ever looked up in a map, and still held to characters that mean nothing elsewhere.
+fn kid(header: &Map<String, Value>) -> Result<String, Reason> {
+    let fine = |c: u8| c.is_ascii_alphanumeric() || b"_.~:=+/-".contains(&c);
+    match header.get("kid").and_then(Value::as_str) {
+        Some(kid)
+            if (1..=MAX_KID).contains(&kid.len())
+                && kid.bytes().all(fine)
+                && !kid.starts_with('/')
+                && !kid.contains("..") =>
+        {
+            Ok(kid.to_owned())
+        }
+        _ => Err(Reason::JwtKidMalformed),
+    }
+}
+
+fn typ(header: &Map<String, Value>) -> Result<Option<String>, Reason> {
+    let Some(typ) = header.get("typ") else {
+        return Ok(None);
+    };
+    let typ = typ.as_str().ok_or(Reason::JwtTypRefused)?.to_ascii_lowercase();
+    Ok(Some(match typ.strip_prefix("application/") {
+        Some(short) => short.to_owned(),
+        None => typ,
+    }))
+}
+
+fn payload_members(text: &[u8]) -> Result<Map<String, Value>, Reason> {
+    match json::strict(text) {
+        Ok(Value::Object(payload)) => Ok(payload),
+        Ok(_) => Err(Reason::JwtPayloadType),
+        Err(JsonFault::Malformed) => Err(Reason::JwtJson),
+        Err(JsonFault::DuplicateKey) => Err(Reason::JwtDuplicateKey),
+        Err(JsonFault::NumberRange) => Err(Reason::JwtClaimRange),
+    }
+}

@@ -1,0 +1,74 @@
+//! The way of one token: form, issuer, key, signature, claims; cheap checks first.
+
+use std::sync::Arc;
+
+use procura_core::{
+    catalogue::{Catalogue, Issuer},
+    identity::{PresentedToken, VerifiedToken},
+    ports::Role,
+};
+use procura_wire::{Digest, Name, Reason};
+
+use crate::{BUILTIN, Identity, claims, jws::Unverified, verified};
+
+/// Longest token, bytes.
+const MAX_TOKEN: usize = 64 * 1024;
+
+impl Identity {
+    pub(crate) async fn token(
+        &self,
+        catalogue: &Catalogue,
+        token: &PresentedToken,
+        role: Role,
+    ) -> Result<Arc<VerifiedToken>, Reason> {
+        if !token.declared.is_presentable() {
+            return Err(Reason::TokenTypeUnsupported);
+        }
+        if token.value.len() > MAX_TOKEN {
+            return Err(Reason::ParamTooLarge);
+        }
+        #[expect(clippy::disallowed_methods, reason = "the token is read here, where it is verified")]
+        let text = token.value.expose();
+        let id = verified::id(text, token.declared, role);
+        if let Some(known) = self.known(catalogue, id).await? {
+            return Ok(known);
+        }
+        let jws = Unverified::parse(text)?;
+        let (alias, issuer) = self.issuer(catalogue, jws.issuer()?, role)?;
+        jws.obeys(issuer)?;
+        let key = self.keys.find(catalogue, &issuer.issuer, &jws.kid).await?;
+        key.verify(jws.algorithm, jws.signed, &jws.signature)?;
+        let token = Arc::new(claims::read(&jws.payload, alias, issuer)?);
+        self.verified.insert(id, &token, issuer, (jws.kid, key.id));
+        Ok(token)
+    }
+
+    /// A token verified before, if issuer and key are still what they were.
+    async fn known(&self, catalogue: &Catalogue, id: Digest) -> Result<Option<Arc<VerifiedToken>>, Reason> {
+        let Some(entry) = self.verified.get(id) else {
+            return Ok(None);
+        };
+        if catalogue.issuers.get(&entry.token.issuer) != Some(&*entry.issuer) {
+            return Ok(None);
+        }
+        let (kid, id) = &entry.key;
+        let key = self.keys.find(catalogue, &entry.issuer.issuer, kid).await?;
+        Ok((key.id == *id).then_some(entry.token))
+    }
+
+    /// The trusted issuer of that identifier, compared exactly.
+    fn issuer<'a>(&self, catalogue: &'a Catalogue, iss: &str, role: Role) -> Result<(&'a Name, &'a Issuer), Reason> {
+        if iss == self.issuer {
+            return Err(Reason::SubjectSelfIssued);
+        }
+        let listed = match &self.builtin {
+            Some(builtin) if iss == builtin => BUILTIN,
+            _ if iss == BUILTIN => return Err(Reason::JwtIssUntrusted),
+            _ => iss,
+        };
+        catalogue
+            .issuer_by_url(listed)
+            .filter(|(_, issuer)| role != Role::Operator || issuer.operators)
+            .ok_or(Reason::JwtIssUntrusted)
+    }
+}

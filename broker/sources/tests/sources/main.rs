@@ -1,0 +1,8 @@
+//! Sources as the broker uses them.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod file;
+mod kit;
+mod suite;
+mod vault;

@@ -1,0 +1,197 @@
+//! The Vault suite, against the fake and against a real server where there is one.
+
+use std::{
+    env,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use procura_contract::{
+    manual_clock::ManualClock,
+    vault::{FakeVault, ROOT_TOKEN},
+    vault_suite::{Access, Opened, Server, vault_suite},
+};
+use procura_core::{
+    Timestamp,
+    ports::{BoxFuture, Clock},
+    source::Source,
+};
+use procura_sources::Sources;
+use tempfile::TempDir;
+
+use crate::kit::{Counting, settle, write};
+
+#[tokio::test]
+async fn the_suite_holds_against_the_fake() {
+    let dir = TempDir::new().expect("a folder");
+    let clock = Arc::new(ManualClock::default());
+    let fake = FakeVault::start(Arc::clone(&clock) as Arc<dyn Clock>).expect("the fake");
+    let server = Server {
+        name: "the fake".to_owned(),
+        address: fake.address.clone(),
+        root_token: ROOT_TOKEN.to_owned(),
+    };
+    suite(&server, &dir.path().join("token"), Time::Manual(clock)).await;
+}
+
+#[tokio::test]
+async fn the_suite_holds_against_a_real_server_where_there_is_one() {
+    let dir = TempDir::new().expect("a folder");
+    let Some((server, _running)) = real_server().await else {
+        println!(
+            "no real Vault: set PROCURA_TEST_VAULT_ADDR and PROCURA_TEST_VAULT_TOKEN, or put bao or vault on PATH"
+        );
+        return;
+    };
+    suite(&server, &dir.path().join("token"), Time::Real).await;
+}
+
+async fn suite(server: &Server, token_file: &Path, time: Time) {
+    write(token_file, "");
+    vault_suite(server, &std::process::id().to_string(), token_file, |access| {
+        Running::open(access, time.clone())
+    })
+    .await;
+}
+
+/// How time passes.
+#[derive(Clone)]
+enum Time {
+    Manual(Arc<ManualClock>),
+    Real,
+}
+
+/// Sources with their background work on a task of its own.
+struct Running {
+    sources: Arc<Sources>,
+    time: Time,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    fn open(access: &Access<'_>, time: Time) -> Self {
+        let clock: Arc<dyn Clock> = match &time {
+            Time::Manual(clock) => Arc::clone(clock) as _,
+            Time::Real => Arc::new(RealClock(tokio::time::Instant::now())),
+        };
+        let settings = format!(
+            "[vault]\nkind = 'vault'\naddress = '{}'\ntoken_file = '{}'\nmounts = {{ {} = 1, {} = 2 }}\nallow = ['**']",
+            access.address,
+            access.token_file.display(),
+            access.kv1,
+            access.kv2
+        );
+        let configs = toml::from_str(&settings).expect("settings");
+        let sources = Arc::new(Sources::new(configs, clock, &Counting::default()).expect("sources"));
+        let background = Arc::clone(&sources);
+        #[expect(clippy::disallowed_methods, reason = "ends with the test")]
+        let task = tokio::spawn(async move { background.run(futures_util::future::pending().boxed()).await });
+        Self { sources, time, task }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Opened for Running {
+    fn source(&self, path: &str) -> Arc<dyn Source> {
+        self.sources.open(&format!("vault:{path}")).expect("a reference")
+    }
+
+    fn pass(&self, time: Duration) -> BoxFuture<'_, ()> {
+        async move {
+            match &self.time {
+                Time::Real => tokio::time::sleep(time).await,
+                Time::Manual(clock) => {
+                    settle(clock).await;
+                    clock.advance(time);
+                    settle(clock).await;
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Real time, for a real server.
+struct RealClock(tokio::time::Instant);
+
+impl Clock for RealClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + self.monotonic()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(time).boxed()
+    }
+}
+
+/// A server that the test started.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // A child that has ended already needs neither.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the variables name the server under test")]
+async fn real_server() -> Option<(Server, Option<Started>)> {
+    if let (Ok(address), Ok(root_token)) = (
+        env::var("PROCURA_TEST_VAULT_ADDR"),
+        env::var("PROCURA_TEST_VAULT_TOKEN"),
+    ) {
+        let name = "the server that PROCURA_TEST_VAULT_ADDR names".to_owned();
+        let address = address.trim_end_matches('/').to_owned();
+        return Some((
+            Server {
+                name,
+                address,
+                root_token,
+            },
+            None,
+        ));
+    }
+    let path = env::var("PATH").unwrap_or_default();
+    let program = ["bao", "vault"].iter().find_map(|name| {
+        env::split_paths(&path)
+            .map(|folder| folder.join(name))
+            .find(|program: &PathBuf| program.is_file())
+    })?;
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let listen = free.local_addr().expect("its address").to_string();
+    drop(free);
+    let child = Command::new(&program)
+        .args(["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"])
+        .arg(format!("-dev-listen-address={listen}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let started = Started(child);
+    for _ in 0..300 {
+        if tokio::net::TcpStream::connect(&listen).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let server = Server {
+        name: program.display().to_string(),
+        address: format!("http://{listen}"),
+        root_token: "root".to_owned(),
+    };
+    Some((server, Some(started)))
+}

@@ -1,0 +1,140 @@
+//! The broker's signing keys: read from a JWK Set, replaced without a restart.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use procura_core::ports::{SignError, Signer};
+use procura_wire::Secret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::jwk::{self, KeyringError, PrivateJwk, SigningAlgorithm, SigningKey, State, encode};
+
+/// Retired keys that a rotation keeps: more than any token that one of them signed can need.
+const RETIRED: usize = 8;
+
+/// Signing keys in force. The text that they come from is a JWK Set of private keys, each with a
+/// member `state`: `next` is published and does not sign yet, `active` signs, `retired` is published
+/// for what it signed.
+pub struct Keyring(RwLock<Arc<Keys>>);
+
+struct Keys {
+    all: Vec<SigningKey>,
+    /// The one active key; `None` where there is none or more than one.
+    active: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct PrivateSet {
+    keys: Vec<PrivateJwk>,
+}
+
+impl Keyring {
+    /// Reads a set.
+    pub fn parse(set: &Secret) -> Result<Self, KeyringError> {
+        Ok(Self(RwLock::new(Arc::new(read(set)?))))
+    }
+
+    /// Puts another set in the place of this one. On an error this one stays.
+    pub fn replace(&self, set: &Secret) -> Result<(), KeyringError> {
+        let keys = Arc::new(read(set)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    /// The public half of every key as a JWK Set (RFC 7517 section 5): `kid` is the RFC 7638 thumbprint.
+    pub fn public_jwks(&self) -> Value {
+        let keys = self.keys();
+        let public: Vec<_> = keys.all.iter().map(|key| &key.public).collect();
+        json!({ "keys": public })
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Signer for Keyring {
+    fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, SignError> {
+        let keys = self.keys();
+        let key = keys.active.and_then(|at| keys.all.get(at)).ok_or(SignError)?;
+        let header = json!({"alg": key.alg(), "kid": key.kid, "typ": typ}).to_string();
+        let mut token = format!("{}.{}", encode(header.as_bytes()), encode(claims));
+        let signature = key.sign(token.as_bytes()).ok_or(SignError)?;
+        token.push('.');
+        token.push_str(&encode(&signature));
+        Ok(Secret::new(token))
+    }
+}
+
+/// Shows key ids only.
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.keys();
+        f.debug_list().entries(keys.all.iter().map(|key| &key.kid)).finish()
+    }
+}
+
+fn read(set: &Secret) -> Result<Keys, KeyringError> {
+    #[expect(clippy::disallowed_methods, reason = "the keys are read here, where they are held")]
+    let set: PrivateSet = serde_json::from_str(set.expose()).map_err(|_| KeyringError::Malformed)?;
+    let mut all = Vec::<SigningKey>::new();
+    for (at, jwk) in set.keys.iter().enumerate() {
+        let key = SigningKey::read(jwk).ok_or(KeyringError::Key(at))?;
+        if all.iter().any(|other| other.kid == key.kid) {
+            return Err(KeyringError::Twice(at));
+        }
+        all.push(key);
+    }
+    let mut active = (0..all.len()).filter(|at| set.keys[*at].state == State::Active);
+    let active = match (active.next(), active.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
+    };
+    Ok(Keys { all, active })
+}
+
+/// A new set: one active key and the next one.
+pub fn new_set(algorithm: SigningAlgorithm) -> Result<Secret, KeyringError> {
+    let active = generate(algorithm, "active")?;
+    let next = generate(algorithm, "next")?;
+    Ok(Secret::new(format!("{:#}\n", json!({ "keys": [active, next] }))))
+}
+
+/// The set one rotation later: `active` becomes `retired`, `next` becomes `active`, and a new `next`
+/// of that algorithm is made. Tokens that were signed before stay verifiable.
+pub fn rotate(set: &Secret, algorithm: SigningAlgorithm) -> Result<Secret, KeyringError> {
+    read(set)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the keys are written again into the set that replaces this one"
+    )]
+    let mut set: Value = serde_json::from_str(set.expose()).map_err(|_| KeyringError::Malformed)?;
+    let keys = set
+        .get_mut("keys")
+        .and_then(Value::as_array_mut)
+        .ok_or(KeyringError::Malformed)?;
+    let count = |keys: &[Value], state: &str| keys.iter().filter(|key| key["state"] == state).count();
+    if count(keys, "active") != 1 || count(keys, "next") != 1 {
+        return Err(KeyringError::States);
+    }
+    for key in keys.iter_mut() {
+        key["state"] = if key["state"] == "next" { "active" } else { "retired" }.into();
+    }
+    let mut surplus = count(keys, "retired").saturating_sub(RETIRED);
+    keys.retain(|key| {
+        let drop = surplus > 0 && key["state"] == "retired";
+        surplus -= usize::from(drop);
+        !drop
+    });
+    keys.push(generate(algorithm, "next")?);
+    Ok(Secret::new(format!("{set:#}\n")))
+}
+
+fn generate(algorithm: SigningAlgorithm, state: &str) -> Result<Value, KeyringError> {
+    let mut jwk = jwk::generate(algorithm)?;
+    jwk["state"] = state.into();
+    Ok(jwk)
+}

@@ -1,0 +1,235 @@
+//! Requests to the broker.
+
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use procura_wire::{ErrorBody, Secret};
+use reqwest::{
+    Certificate, RequestBuilder, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    redirect,
+};
+
+use crate::error::{Error, Refusal};
+
+/// How often a request is sent at most while somebody has to wait for it.
+pub(crate) const TRIES: u32 = 3;
+/// Longest pause between two tries, whatever `Retry-After` says.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pause before a new try where the broker named none.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Largest answer.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// The broker and who we are there.
+pub(crate) struct Broker {
+    client: reqwest::Client,
+    base: Url,
+    pub(crate) client_id: String,
+    secret: Arc<Secret>,
+}
+
+/// What makes a [`Broker`].
+pub(crate) struct Settings {
+    pub(crate) url: String,
+    pub(crate) client_id: String,
+    pub(crate) secret: Secret,
+    pub(crate) ca: Option<Vec<u8>>,
+    pub(crate) timeout: Duration,
+}
+
+/// A failed try.
+struct Failure {
+    error: Error,
+    /// When to try again; never if the same request fails the same way.
+    pause: Option<Duration>,
+}
+
+impl Broker {
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+        let base = check_url(&settings.url)?;
+        // The secret goes to this one place.
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(settings.timeout.min(Duration::from_secs(3)))
+            .timeout(settings.timeout);
+        if let Some(pem) = &settings.ca {
+            let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
+            if certificates.is_empty() {
+                return Err(Error::Setting("the CA is no PEM certificate".to_owned()));
+            }
+            builder = builder.tls_certs_only(certificates);
+        } else if base.scheme() == "http" {
+            builder = builder.tls_certs_only([]).no_proxy();
+        }
+        Ok(Self {
+            client: builder.build().map_err(|error| Error::Setting(describe(error)))?,
+            base,
+            client_id: settings.client_id,
+            secret: Arc::new(settings.secret),
+        })
+    }
+
+    /// A request to a path of the broker, authenticated with HTTP Basic (RFC 6749 section 2.3.1).
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        #[expect(clippy::disallowed_methods, reason = "the client authenticates itself to its broker")]
+        let secret = encode(self.secret.expose());
+        self.client.post(url).basic_auth(encode(&self.client_id), Some(secret))
+    }
+
+    /// The broker's URL, as the cache key has it.
+    pub(crate) fn url(&self) -> &str {
+        self.base.as_str()
+    }
+}
+
+/// Sends a request, up to `tries` times where the broker cannot be reached or answers 503.
+pub(crate) async fn send(request: RequestBuilder, mut tries: u32) -> Result<Secret, Error> {
+    loop {
+        let again = request.try_clone();
+        let Failure { error, pause } = match try_once(again).await {
+            Ok(body) => return Ok(body),
+            Err(failure) => failure,
+        };
+        match pause {
+            Some(pause) if tries > 1 => tokio::time::sleep(pause).await,
+            _ => return Err(error),
+        }
+        tries -= 1;
+    }
+}
+
+async fn try_once(request: Option<RequestBuilder>) -> Result<Secret, Failure> {
+    let lost = |error: reqwest::Error| Failure {
+        // After a timeout the broker may still be at work; another try would double it.
+        pause: (!error.is_timeout()).then_some(PAUSE),
+        error: Error::Unreachable(describe(error)),
+    };
+    let odd = |problem: &str| Failure {
+        error: Error::Unreadable(problem.to_owned()),
+        pause: None,
+    };
+    let request = request.ok_or_else(|| odd("the request cannot be sent twice"))?;
+    let response = request.send().await.map_err(lost)?;
+    let status = response.status();
+    let pause = (status == StatusCode::SERVICE_UNAVAILABLE).then(|| pause(&response));
+    let body = read(response).await.map_err(lost)?;
+    let body = body.ok_or_else(|| odd("it is too long or no text"))?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    #[expect(clippy::disallowed_methods, reason = "an error answer holds no secret; it is parsed")]
+    let parsed = serde_json::from_str::<ErrorBody>(body.expose());
+    let Ok(body) = parsed else {
+        let problem = format!("status {status} without an error body");
+        return Err(Failure {
+            error: if status.is_server_error() {
+                Error::Unreachable(problem)
+            } else {
+                Error::Unreadable(problem)
+            },
+            pause,
+        });
+    };
+    let refusal = Box::new(Refusal {
+        status: status.as_u16(),
+        body,
+    });
+    Err(Failure {
+        error: if status == StatusCode::SERVICE_UNAVAILABLE {
+            Error::Unavailable(refusal)
+        } else {
+            Error::Refused(refusal)
+        },
+        pause,
+    })
+}
+
+fn pause(response: &Response) -> Duration {
+    let seconds = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    seconds.map_or(PAUSE, Duration::from_secs).min(LONGEST_PAUSE)
+}
+
+/// The body; `None` where it is too long or not UTF-8.
+async fn read(mut response: Response) -> Result<Option<Secret>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(String::from_utf8(body).ok().map(Secret::new))
+}
+
+/// A form body (RFC 6749 appendix B).
+pub(crate) fn form(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBuilder {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish();
+    request
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(body)
+}
+
+/// https, or http to a loopback address.
+fn check_url(text: &str) -> Result<Url, Error> {
+    let refused = |problem: &str| Error::Setting(format!("broker URL: {problem}"));
+    let url = Url::parse(text).map_err(|_| refused("it is no URL"))?;
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        _ if !url.username().is_empty() || url.password().is_some() || url.query().is_some() => {
+            Err(refused("it holds more than scheme, host, port and path"))
+        }
+        "https" => Ok(url),
+        "http" if loopback => Ok(url),
+        _ => Err(refused("it must be https (http on loopback excepted)")),
+    }
+}
+
+/// An error with its causes, without the URL.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_go_to_https_and_loopback_only() {
+        for good in [
+            "https://b.example.com",
+            "https://b.example.com/procura/",
+            "http://127.0.0.1:1",
+            "http://localhost",
+        ] {
+            assert!(check_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://b.example.com",
+            "https://u:p@b.example.com",
+            "b.example.com",
+            "https://b.example.com?x",
+        ] {
+            assert!(check_url(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Sessions and what is asked for in them.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use procura_wire::{PostgresCredential, Secret, TOKEN_EXCHANGE, TokenResponse, TokenType};
+use reqwest::header::HeaderValue;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    cache::{Cache, Cell, Found, Issued},
+    client::Inner,
+    credential::Credential,
+    error::Error,
+    http::{self, TRIES},
+    key::{Draft, Key},
+};
+
+/// One run of a subject, perhaps an agent, and this server.
+#[derive(Clone)]
+pub struct Session {
+    client: Arc<Inner>,
+    subject: Arc<Secret>,
+    actor: Option<Arc<Secret>>,
+    slot: Arc<Slot>,
+}
+
+/// What is remembered of a session between handles.
+#[derive(Default)]
+pub(crate) struct Slot {
+    state: Mutex<SlotState>,
+    /// Held by the first exchange, so that others do not open sessions beside it.
+    opening: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct SlotState {
+    id: Option<String>,
+    /// When the last credential ends.
+    end: Option<Instant>,
+}
+
+impl Slot {
+    pub(crate) fn is_live(&self) -> bool {
+        self.state().end.is_some_and(|end| Instant::now() < end)
+    }
+
+    fn id(&self) -> Option<String> {
+        self.state().id.clone()
+    }
+
+    fn remember<T>(&self, issued: &Issued<T>) {
+        let mut state = self.state();
+        state.id = Some(issued.session.clone());
+        state.end = state.end.max(Some(issued.end()));
+    }
+
+    fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A type of credential: how it is asked for and read.
+struct Shape<T> {
+    issued: TokenType,
+    /// The kind that its parameters are sent under.
+    kind: &'static str,
+    read: fn(Secret) -> Option<T>,
+    cache: fn(&Inner) -> &Cache<T>,
+}
+
+const BEARER: Shape<Secret> = Shape {
+    issued: TokenType::AccessToken,
+    kind: "jwt",
+    read: Some,
+    cache: |client| &client.bearer,
+};
+
+const POSTGRES: Shape<PostgresCredential> = Shape {
+    issued: TokenType::Postgres,
+    kind: "postgres",
+    read: read_postgres,
+    cache: |client| &client.postgres,
+};
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the document is parsed into its fields, secrets again"
+)]
+fn read_postgres(document: Secret) -> Option<PostgresCredential> {
+    let credential: PostgresCredential = serde_json::from_str(document.expose()).ok()?;
+    (credential.version == 1).then_some(credential)
+}
+
+impl Session {
+    pub(crate) fn new(client: Arc<Inner>, subject: Secret) -> Self {
+        Self {
+            slot: client.slot(subject.digest(), None),
+            client,
+            subject: Arc::new(subject),
+            actor: None,
+        }
+    }
+
+    /// The same for the agent of this token.
+    #[must_use]
+    pub fn actor(self, actor_token: Secret) -> Self {
+        Self {
+            slot: self.client.slot(self.subject.digest(), Some(actor_token.digest())),
+            actor: Some(Arc::new(actor_token)),
+            ..self
+        }
+    }
+
+    /// The broker's id of the session, once it has answered.
+    pub fn id(&self) -> Option<String> {
+        self.slot.id()
+    }
+
+    /// Asks for a bearer token.
+    pub fn bearer(&self, target: &str, grant: &str) -> Request<'_, Secret> {
+        self.request(&BEARER, target, grant)
+    }
+
+    /// Asks for a log-in role of a PostgreSQL.
+    pub fn postgres(&self, target: &str, grant: &str) -> Request<'_, PostgresCredential> {
+        self.request(&POSTGRES, target, grant)
+    }
+
+    fn request<T>(&self, shape: &'static Shape<T>, target: &str, grant: &str) -> Request<'_, T> {
+        Request {
+            session: self,
+            shape,
+            draft: Draft {
+                target: target.to_owned(),
+                grant: grant.to_owned(),
+                ..Draft::default()
+            },
+        }
+    }
+}
+
+/// A credential to be asked for.
+pub struct Request<'a, T: 'static> {
+    session: &'a Session,
+    shape: &'static Shape<T>,
+    draft: Draft,
+}
+
+impl<T> Request<'_, T> {
+    /// The tool that is being called.
+    #[must_use]
+    pub fn tool(mut self, name: &str) -> Self {
+        self.draft.tool = Some(name.to_owned());
+        self
+    }
+
+    /// JSON-RPC id of the call, for the record. Begin the use with the same.
+    #[must_use]
+    pub fn tool_call_id(mut self, id: &str) -> Self {
+        self.draft.tool_call_id = Some(id.to_owned());
+        self
+    }
+
+    /// A parameter of the grant, which narrows it.
+    #[must_use]
+    pub fn param(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.draft.params.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// How long it should live, in whole seconds; the grant's own time if unset, its maximum at most.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.draft.ttl = Some(ttl.as_secs());
+        self
+    }
+
+    /// The trace that the call belongs to (W3C Trace Context); left out where it cannot be a header.
+    #[must_use]
+    pub fn traceparent(mut self, traceparent: &str) -> Self {
+        self.draft.traceparent = Some(traceparent.to_owned());
+        self
+    }
+
+    /// A live credential: from the cache, else from the broker.
+    ///
+    /// # Errors
+    ///
+    /// What the broker refuses, or that it is away. While a credential is live, a refresh that fails is no error.
+    pub async fn get(self) -> Result<Credential<T>, Error> {
+        let slot = &self.session.slot;
+        if let Some(id) = slot.id() {
+            return self.get_in(&id).await;
+        }
+        let opening = slot.opening.lock().await;
+        if let Some(id) = slot.id() {
+            drop(opening);
+            return self.get_in(&id).await;
+        }
+        let issued = self.exchange(None, TRIES).await?;
+        Ok(self.issued(issued))
+    }
+
+    async fn get_in(&self, session: &str) -> Result<Credential<T>, Error> {
+        let cell = self.cell(session);
+        match cell.find() {
+            Found::Live(issued) => Ok(self.cached(issued, cell)),
+            Found::PerCall => self.ask(session, TRIES).await,
+            Found::Ending(issued) => {
+                let Ok(_flight) = cell.flight.try_lock() else {
+                    return Ok(self.cached(issued, Arc::clone(&cell)));
+                };
+                // Another caller may have been faster since.
+                if let Found::Live(issued) = cell.find() {
+                    return Ok(self.cached(issued, Arc::clone(&cell)));
+                }
+                // Tried once, because the live one need not wait.
+                self.ask(session, 1).await.or_else(|error| {
+                    tracing::debug!(%error, "a credential could not be refreshed; the live one is used");
+                    cell.refresh_failed();
+                    Ok(self.cached(issued, Arc::clone(&cell)))
+                })
+            }
+            Found::Nothing => {
+                let _flight = cell.flight.lock().await;
+                match cell.find() {
+                    Found::Live(issued) | Found::Ending(issued) => Ok(self.cached(issued, Arc::clone(&cell))),
+                    Found::Nothing | Found::PerCall => self.ask(session, TRIES).await,
+                }
+            }
+        }
+    }
+
+    /// Asks within the session; in whatever session the broker opens if that one is over.
+    async fn ask(&self, session: &str, tries: u32) -> Result<Credential<T>, Error> {
+        let issued = match self.exchange(Some(session), tries).await {
+            Err(error) if error.is_session_over() => self.exchange(None, tries).await,
+            outcome => outcome,
+        };
+        Ok(self.issued(issued?))
+    }
+
+    /// A credential that this call asked the broker for.
+    fn issued(&self, issued: Issued<T>) -> Credential<T> {
+        let issued = Arc::new(issued);
+        self.session.slot.remember(&issued);
+        let cell = self.cell(&issued.session);
+        cell.keep(&issued);
+        let recorded = Some(self.draft.tool_call_id.clone());
+        Credential::new(issued, cell, Arc::clone(&self.session.client), recorded)
+    }
+
+    /// One that an earlier call asked for.
+    fn cached(&self, issued: Arc<Issued<T>>, cell: Arc<Cell<T>>) -> Credential<T> {
+        Credential::new(issued, cell, Arc::clone(&self.session.client), None)
+    }
+
+    fn cell(&self, session: &str) -> Arc<Cell<T>> {
+        let client = &self.session.client;
+        let key = Key {
+            broker: client.broker.url(),
+            server: &client.broker.client_id,
+            session,
+            subject: self.session.subject.digest(),
+            actor: self.session.actor.as_ref().map(|actor| actor.digest()),
+            issued: self.shape.issued,
+            draft: &self.draft,
+        };
+        (self.shape.cache)(client).cell(key.digest())
+    }
+
+    /// `POST /token` (RFC 8693 section 2.1).
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "subject and actor token are presented to the broker"
+    )]
+    async fn exchange(&self, session: Option<&str>, tries: u32) -> Result<Issued<T>, Error> {
+        let draft = &self.draft;
+        let access_token = TokenType::AccessToken.as_str();
+        let mut form = vec![
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", self.session.subject.expose()),
+            ("subject_token_type", access_token),
+            ("audience", &draft.target),
+            ("scope", &draft.grant),
+            ("requested_token_type", self.shape.issued.as_str()),
+        ];
+        if let Some(actor) = &self.session.actor {
+            form.extend([("actor_token", actor.expose()), ("actor_token_type", access_token)]);
+        }
+        let ttl = draft.ttl.map(|ttl| ttl.to_string());
+        let details = self.details();
+        let optional = [
+            ("requested_expires_in", ttl.as_deref()),
+            ("authorization_details", details.as_deref()),
+            ("session", session),
+            ("tool", draft.tool.as_deref()),
+            ("tool_call_id", draft.tool_call_id.as_deref()),
+        ];
+        form.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let mut request = http::form(self.session.client.broker.post("/token"), &form);
+        // A malformed one is no reason to fail.
+        if let Some(Ok(traceparent)) = draft.traceparent.as_deref().map(HeaderValue::from_str) {
+            request = request.header("traceparent", traceparent);
+        }
+        let asked = Instant::now();
+        self.read(&http::send(request, tries).await?, asked)
+    }
+
+    /// The parameters as RFC 9396 wants them.
+    fn details(&self) -> Option<String> {
+        let params = &self.draft.params;
+        (!params.is_empty()).then(|| {
+            let mut details = json!({});
+            details
+                .as_object_mut()
+                .into_iter()
+                .for_each(|object| object.extend(params.clone()));
+            details["type"] = self.shape.kind.into();
+            json!([details]).to_string()
+        })
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the answer is parsed; its secrets are secrets again"
+    )]
+    fn read(&self, answer: &Secret, asked: Instant) -> Result<Issued<T>, Error> {
+        let odd = |problem: &str| Error::Unreadable(problem.to_owned());
+        let answer: TokenResponse = serde_json::from_str(answer.expose()).map_err(|_| odd("no token response"))?;
+        if answer.issued_token_type != self.shape.issued {
+            return Err(odd("it issues another type than was asked for"));
+        }
+        let value = (self.shape.read)(answer.access_token).ok_or_else(|| odd("no credential document of version 1"))?;
+        Ok(Issued {
+            value,
+            issuance_id: answer.issuance_id,
+            session: answer.session,
+            tool: self.draft.tool.clone(),
+            asked,
+            life: Duration::from_secs(answer.expires_in),
+            per_call: answer.per_call,
+        })
+    }
+}

@@ -1,0 +1,7 @@
+//! The client against a broker that counts.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+mod exchange;
+mod kit;
+mod uses;

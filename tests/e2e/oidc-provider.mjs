@@ -1,0 +1,88 @@
+// An oidc-provider on a free port of 127.0.0.1. Argument: a directory with node_modules.
+// Prints one line of JSON when it serves. POST /issue?sub&aud&format gives a token without a log-in:
+// the provider's own code makes and signs it.
+import { generateKeyPairSync } from 'node:crypto';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const require = createRequire(join(process.argv[2], 'package.json'));
+const { default: Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
+
+const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
+const server = createServer();
+await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+const issuer = `http://127.0.0.1:${server.address().port}`;
+
+const clients = [
+  {
+    client_id: 'agent',
+    token_endpoint_auth_method: 'none',
+    grant_types: [],
+    response_types: [],
+    redirect_uris: [],
+    id_token_signed_response_alg: 'ES256',
+  },
+  {
+    client_id: 'broker',
+    client_secret: 'broker-secret-broker-secret-broker-secret',
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+    id_token_signed_response_alg: 'ES256',
+  },
+];
+
+function resource(aud, format) {
+  return {
+    scope: 'tools',
+    audience: aud,
+    accessTokenTTL: 300,
+    accessTokenFormat: format,
+    jwt: { sign: { alg: 'ES256' } },
+  };
+}
+
+const provider = new Provider(issuer, {
+  clients,
+  jwks: { keys: [{ ...key, kid: 'first', alg: 'ES256', use: 'sig' }] },
+  features: {
+    clientCredentials: { enabled: true },
+    devInteractions: { enabled: false },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    resourceIndicators: { enabled: true, getResourceServerInfo: (_, aud) => resource(aud, 'jwt') },
+  },
+  findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+});
+
+async function issue({ sub, aud, format }) {
+  const client = await provider.Client.find('agent');
+  const grant = new provider.Grant({ accountId: sub, clientId: client.clientId });
+  grant.addResourceScope(aud, 'tools');
+  const token = new provider.AccessToken({
+    accountId: sub,
+    client,
+    grantId: await grant.save(),
+    gty: 'authorization_code',
+    scope: 'tools',
+  });
+  token.resourceServer = new provider.ResourceServer(aud, resource(aud, format));
+  return { access_token: await token.save() };
+}
+
+async function fields(request) {
+  let body = '';
+  for await (const chunk of request) body += chunk;
+  return Object.fromEntries(new URLSearchParams(body));
+}
+
+const oidc = provider.callback();
+server.on('request', (request, response) => {
+  if (request.method !== 'POST' || request.url !== '/issue') return oidc(request, response);
+  return fields(request).then(issue).then(
+    (answer) => response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer)),
+    (error) => response.writeHead(500, { 'content-type': 'application/json' }).end(JSON.stringify({ error: `${error}` })),
+  );
+});
+console.log(JSON.stringify({ issuer, token_endpoint: `${issuer}/issue` }));

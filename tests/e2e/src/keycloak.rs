@@ -1,0 +1,142 @@
+//! A real Keycloak with the realm of `tests/e2e/realm.json`.
+
+use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    Fault,
+    http::{self, Reply},
+    process::Process,
+};
+
+const START: Duration = Duration::from_secs(180);
+const ADMIN: &str = "admin";
+const REALM: &str = include_str!("../realm.json");
+
+/// Alice's `sub`; she is in the groups `support` and `secret-project`.
+pub const ALICE: &str = "a11ce000-0000-4000-8000-000000000001";
+/// Bob's `sub`; he is in the group `sre`.
+pub const BOB: &str = "b0b00000-0000-4000-8000-000000000002";
+/// `sub` of the agent `triage-bot`.
+pub const TRIAGE_BOT: &str = "b0700000-0000-4000-8000-000000000003";
+/// The audience of their tokens, beside `account`.
+pub const RESOURCE: &str = "https://tickets.example/mcp";
+
+/// A running Keycloak, state in memory. Dropped, it is killed.
+pub struct Keycloak {
+    /// The realm's issuer identifier.
+    pub issuer: String,
+    base: String,
+    http: Client,
+    _process: Process,
+    _dir: TempDir,
+}
+
+impl Keycloak {
+    pub(crate) async fn start(home: PathBuf) -> Result<Self, Fault> {
+        let (port, management) = (free_port()?, free_port()?);
+        let base = format!("http://127.0.0.1:{port}");
+        let dir = TempDir::new()?;
+        let mut command = Command::new(home.join("bin/kc.sh"));
+        command
+            .args(["start", "--optimized", "--http-enabled=true", "--http-host=127.0.0.1"])
+            .arg(format!("--http-port={port}"))
+            .arg(format!("--http-management-port={management}"))
+            .arg(format!("--hostname={base}"))
+            .env("KC_BOOTSTRAP_ADMIN_USERNAME", ADMIN)
+            .env("KC_BOOTSTRAP_ADMIN_PASSWORD", ADMIN)
+            .env("JAVA_OPTS_KC_HEAP", "-Xms64m -Xmx512m");
+        let mut process = Process::start(command, dir.path())?;
+        let http = http::client()?;
+        let probe = format!("{base}/realms/master/.well-known/openid-configuration");
+        process
+            .until(START, async || {
+                let reply = http::get(&http, &probe, None).await.ok()?;
+                (reply.status == 200).then_some(())
+            })
+            .await?;
+        let keycloak = Self {
+            issuer: format!("{base}/realms/procura"),
+            base,
+            http,
+            _process: process,
+            _dir: dir,
+        };
+        let realm: Value = serde_json::from_str(REALM)?;
+        keycloak.administer("/admin/realms", &realm).await?;
+        Ok(keycloak)
+    }
+
+    /// A fresh access token of `alice` or `bob`, as the agent that they use gets it.
+    pub async fn user_token(&self, user: &str) -> Result<String, Fault> {
+        let password = format!("{user}-password");
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "agent"),
+            ("username", user),
+            ("password", &password),
+        ];
+        self.token("procura", &fields).await
+    }
+
+    /// A fresh access token of the agent `triage-bot` for itself.
+    pub async fn agent_token(&self) -> Result<String, Fault> {
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", "triage-bot"),
+            ("client_secret", "triage-bot-secret"),
+        ];
+        self.token("procura", &fields).await
+    }
+
+    /// Makes a new signing key that is used from now on; the ones before it stay published.
+    pub async fn rotate_key(&self, name: &str) -> Result<(), Fault> {
+        let keys = self.keys().await?;
+        let component = json!({
+            "name": name,
+            "providerType": "org.keycloak.keys.KeyProvider",
+            "providerId": "ecdsa-generated",
+            "config": {
+                "priority": [(1000 + keys).to_string()],
+                "ecdsaEllipticCurveKey": ["P-256"],
+            },
+        });
+        self.administer("/admin/realms/procura/components", &component)
+            .await
+            .map(drop)
+    }
+
+    /// How many keys the realm publishes.
+    async fn keys(&self) -> Result<usize, Fault> {
+        let url = format!("{}/protocol/openid-connect/certs", self.issuer);
+        let reply = http::get(&self.http, &url, None).await?.expect_status(200)?;
+        Ok(reply.body["keys"].as_array().map_or(0, Vec::len))
+    }
+
+    async fn administer(&self, path: &str, body: &Value) -> Result<Reply, Fault> {
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "admin-cli"),
+            ("username", ADMIN),
+            ("password", ADMIN),
+        ];
+        let token = self.token("master", &fields).await?;
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(token);
+        http::send(request.json(body)).await?.expect_status(201)
+    }
+
+    async fn token(&self, realm: &str, fields: &[(&str, &str)]) -> Result<String, Fault> {
+        let url = format!("{}/realms/{realm}/protocol/openid-connect/token", self.base);
+        let reply = http::post_form(&self.http, &url, None, fields)
+            .await?
+            .expect_status(200)?;
+        Ok(reply.text("access_token").to_owned())
+    }
+}
+
+fn free_port() -> Result<u16, Fault> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

@@ -1,0 +1,86 @@
+//! A second real issuer: the npm package oidc-provider, run by `tests/e2e/oidc-provider.mjs`.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use reqwest::Client;
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::{
+    Fault,
+    http::{self, Reply},
+    process::Process,
+};
+
+const START: Duration = Duration::from_secs(30);
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/oidc-provider.mjs");
+
+/// The client that may introspect, and its secret.
+pub const INTROSPECTS: (&str, &str) = ("broker", "broker-secret-broker-secret-broker-secret");
+
+/// Form of an access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 9068, `typ` is `at+jwt`.
+    Jwt,
+    /// To be introspected.
+    Opaque,
+}
+
+/// A running oidc-provider. Dropped, it is killed.
+pub struct OidcProvider {
+    /// Its issuer identifier.
+    pub issuer: String,
+    token_endpoint: String,
+    http: Client,
+    _process: Process,
+    _dir: TempDir,
+}
+
+/// First line of the script's output.
+#[derive(Deserialize)]
+struct Started {
+    issuer: String,
+    token_endpoint: String,
+}
+
+impl OidcProvider {
+    pub(crate) async fn start(npm: PathBuf) -> Result<Self, Fault> {
+        let dir = TempDir::new()?;
+        let mut command = Command::new("node");
+        command.arg(SCRIPT).arg(npm);
+        let mut process = Process::start(command, dir.path())?;
+        let output = dir.path().join("stdout");
+        let started: Started = process
+            .until(START, async || serde_json::from_slice(&fs::read(&output).ok()?).ok())
+            .await?;
+        Ok(Self {
+            issuer: started.issuer,
+            token_endpoint: started.token_endpoint,
+            http: http::client()?,
+            _process: process,
+            _dir: dir,
+        })
+    }
+
+    /// A fresh access token for `subject` with that audience.
+    pub async fn token(&self, subject: &str, audience: &str, format: Format) -> Result<String, Fault> {
+        let format = match format {
+            Format::Jwt => "jwt",
+            Format::Opaque => "opaque",
+        };
+        let fields = [("sub", subject), ("aud", audience), ("format", format)];
+        let reply = http::post_form(&self.http, &self.token_endpoint, None, &fields)
+            .await?
+            .expect_status(200)?;
+        Ok(reply.text("access_token").to_owned())
+    }
+
+    /// Asks it about a token, as the client that the broker is (RFC 7662).
+    pub async fn introspect(&self, token: &str) -> Result<Reply, Fault> {
+        let url = format!("{}/token/introspection", self.issuer);
+        http::post_form(&self.http, &url, Some(INTROSPECTS), &[("token", token)])
+            .await?
+            .expect_status(200)
+    }
+}

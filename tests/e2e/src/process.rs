@@ -1,0 +1,102 @@
+//! A child process with its descendants, ended together.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::Fault;
+
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A process in a group of its own. Dropped, the group is killed.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it; standard output goes to `stdout` and errors are appended to `stderr`, below `dir`.
+    pub(crate) fn start(mut command: Command, dir: &Path) -> Result<Self, Fault> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let log = dir.join("stderr");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(dir.join("stdout"))?)
+            .stderr(File::options().create(true).append(true).open(&log)?)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("cannot run {name}: {error}"))?;
+        Ok(Self { name, child, log })
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that it wrote to standard error.
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends a signal to the whole group.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), Fault> {
+        let group = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        kill_process_group(group.ok_or("no process id")?, signal)?;
+        Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(&mut self, within: Duration) -> Result<ExitStatus, Fault> {
+        let wait = async {
+            loop {
+                if let Some(status) = self.child.try_wait()? {
+                    return Ok(status);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(within, wait)
+            .await
+            .unwrap_or_else(|_| Err(format!("{} did not end within {within:?}", self.name).into()))
+    }
+
+    /// Looks with `probe` until it answers something; an end of the process before that is an error.
+    pub(crate) async fn until<T>(
+        &mut self,
+        within: Duration,
+        mut probe: impl AsyncFnMut() -> Option<T>,
+    ) -> Result<T, Fault> {
+        let look = async {
+            loop {
+                if let Some(found) = probe().await {
+                    return Ok(found);
+                }
+                if let Some(status) = self.child.try_wait()? {
+                    return Err(format!("{} ended with {status}:\n{}", self.name, self.stderr()).into());
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        match tokio::time::timeout(within, look).await {
+            Ok(found) => found,
+            Err(_) => Err(format!("{} was not ready within {within:?}:\n{}", self.name, self.stderr()).into()),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal(Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
