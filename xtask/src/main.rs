@@ -1,5 +1,6 @@
 //! `cargo xtask`: what the repository does beyond plain cargo.
 
+mod bench;
 mod parts;
 mod postgres;
 mod run;
@@ -9,18 +10,24 @@ mod workspace;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
+       cargo xtask bench
 
   test               installs servers and clients into target/testbed/ and runs every test
   --fast             every test that needs neither an install nor a server
-  --system-packages  lets apt-get install the PostgreSQL server where there is none (as root)";
+  --system-packages  lets apt-get install the PostgreSQL server where there is none (as root)
+  bench              measures the release build and writes tests/bench/results/COMMIT.json";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(options) = test::Options::parse(&arguments) else {
+    let result = if arguments == ["bench"] {
+        bench::run()
+    } else if let Some(options) = test::Options::parse(&arguments) {
+        test::run(options)
+    } else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match test::run(options) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("xtask: {problem}");

@@ -58,11 +58,25 @@ pub(crate) struct Testbed {
 impl Testbed {
     /// Installs what is not there yet.
     pub(crate) fn install(root: PathBuf) -> Result<Self, String> {
-        for part in &PARTS {
+        Self::with(root, &PARTS)
+    }
+
+    /// The same for the packages of npm alone.
+    pub(crate) fn install_npm(root: PathBuf) -> Result<Self, String> {
+        Self::with(root, &PARTS[..1])
+    }
+
+    fn with(root: PathBuf, parts: &[Part]) -> Result<Self, String> {
+        for part in parts {
             part.ensure(&root)
                 .map_err(|problem| format!("the testbed lacks `{}`: {problem}", part.name))?;
         }
         Ok(Self { root })
+    }
+
+    /// Folder with `node_modules`.
+    pub(crate) fn npm(&self) -> PathBuf {
+        self.root.join("npm")
     }
 
     /// Programs of the newer PostgreSQL.

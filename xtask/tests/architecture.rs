@@ -14,7 +14,7 @@ use serde_json::Value;
 const KEPT: [(&str, &[&str]); 3] = [
     ("cedar-policy", &["broker/policy"]),
     ("sqlx", &["broker/store", "broker/targets/postgres"]),
-    ("axum", &["broker/server", "tests/contract"]),
+    ("axum", &["broker/server", "tests/contract", "tests/e2e", "tests/bench"]),
 ];
 
 /// What the core knows nothing of: runtimes, stores, networks, files, rules.
@@ -39,6 +39,7 @@ enum Part {
     Client,
     Contract,
     EndToEnd,
+    Bench,
     Tasks,
 }
 
@@ -110,6 +111,7 @@ fn may_depend(part: Part, on: Part) -> bool {
         Part::Leaf | Part::Contract => matches!(on, Part::Wire | Part::Core),
         Part::Server => matches!(on, Part::Wire | Part::Core | Part::Leaf),
         Part::EndToEnd => matches!(on, Part::Wire | Part::Client | Part::Contract),
+        Part::Bench => matches!(on, Part::Wire | Part::Core | Part::Leaf),
     }
 }
 
@@ -117,7 +119,7 @@ fn may_test_with(part: Part, on: Part) -> bool {
     match part {
         Part::Core | Part::Leaf | Part::Server => on == Part::Contract,
         Part::Tasks => on == Part::Wire,
-        Part::Wire | Part::Client | Part::Contract | Part::EndToEnd => false,
+        Part::Wire | Part::Client | Part::Contract | Part::EndToEnd | Part::Bench => false,
     }
 }
 
@@ -164,6 +166,7 @@ fn part(dir: &str) -> Part {
         "client-lib" => Part::Client,
         "tests/contract" => Part::Contract,
         "tests/e2e" => Part::EndToEnd,
+        "tests/bench" => Part::Bench,
         "xtask" => Part::Tasks,
         other if other.starts_with("broker/targets/") => Part::Leaf,
         other => panic!("{other} has no place in the architecture: give it one in {}", file!()),

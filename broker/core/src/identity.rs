@@ -98,10 +98,13 @@ pub struct VerifiedToken {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogIn {
     /// `acr`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
     /// `amr`
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub amr: BTreeSet<String>,
     /// `auth_time`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
 }
 

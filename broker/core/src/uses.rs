@@ -21,7 +21,29 @@ pub const MAX_USES: usize = 256;
 /// Records reported uses. All of them are of issuances of the calling server, or none is recorded.
 pub async fn report(ports: &Ports, incoming: Incoming<Result<UseReports, Reason>>) -> Result<(), Refused> {
     let (admitted, reports) = admit(ports, incoming, Event::Use).await?;
-    record_all(ports, &admitted, reports).await.map_err(Refused::unrecorded)
+    match record_all(ports, &admitted, reports).await {
+        Ok(()) => Ok(()),
+        Err(Reason::UsesInvalid) => Err(refuse(ports, &admitted).await),
+        Err(reason) => Err(Refused::unrecorded(reason)),
+    }
+}
+
+/// A report that cannot be taken is a refusal like any other: it is in the log.
+async fn refuse(ports: &Ports, admitted: &Admitted) -> Refused {
+    let reason = Reason::UsesInvalid;
+    let Ok(entry) = admitted
+        .draft
+        .seal(Outcome::Refused, Some(reason.code()), &*ports.entropy)
+    else {
+        return Refused::unrecorded(Reason::ServerError);
+    };
+    match ports.ledger.append(entry, Conditions::default()).await {
+        Ok(()) => Refused {
+            issuance: Some(admitted.draft.id),
+            ..Refused::unrecorded(reason)
+        },
+        Err(_) => Refused::unrecorded(Reason::AuditUnavailable),
+    }
 }
 
 async fn record_all(ports: &Ports, admitted: &Admitted, reports: Result<UseReports, Reason>) -> Result<(), Reason> {

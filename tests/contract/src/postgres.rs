@@ -90,6 +90,25 @@ impl Cluster {
         path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default()
     }
 
+    /// Ends the server as a crash does: connections break, nothing is flushed. [`Cluster::resume`] starts it again.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.own()?.stop();
+        Ok(())
+    }
+
+    /// Starts a stopped server again, on the same port and with what it had.
+    pub fn resume(&mut self) -> Result<(), String> {
+        let port = self.port;
+        let running = self.own()?;
+        running.child = running.programs.serve(running.dir.path(), port, &[])?;
+        Ok(())
+    }
+
+    fn own(&mut self) -> Result<&mut Running, String> {
+        let running = self.running.as_mut();
+        running.ok_or_else(|| "a server that was given is not stopped or started".to_owned())
+    }
+
     fn given(url: &OsStr) -> Result<Self, String> {
         let url = url.to_str().ok_or_else(|| format!("{GIVEN_URL} is not text"))?;
         let authority = url.split('/').nth(2).unwrap_or_default();

@@ -2,11 +2,14 @@
 //! that runs named cases, stops what it started and reports as `cargo test` does.
 
 pub mod broker;
+pub mod database;
 pub mod harness;
 pub mod http;
+pub mod issuer;
 pub mod keycloak;
 pub mod oidc_provider;
 mod process;
+pub mod serve;
 pub mod testbed;
 
 pub use testbed::Testbed;

@@ -53,6 +53,11 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> Result<bool, Fault> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Waits until it ends by itself.
     pub(crate) async fn ended(&mut self, within: Duration) -> Result<ExitStatus, Fault> {
         let wait = async {

@@ -1,10 +1,12 @@
 //! What `cargo xtask test` installed and built, by the variables that it sets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use crate::{Fault, broker::Launch, keycloak::Keycloak, oidc_provider::OidcProvider};
+use crate::{
+    Fault, broker::Launch, database::Postgres, issuer::Issuer, keycloak::Keycloak, oidc_provider::OidcProvider,
+};
 
 /// The installed parts, and the servers that all cases of a run share. Dropped, it stops them.
 pub struct Testbed {
@@ -13,6 +15,8 @@ pub struct Testbed {
     failpoints: Option<PathBuf>,
     keycloak: OnceCell<Keycloak>,
     oidc_provider: OnceCell<OidcProvider>,
+    issuer: OnceCell<Issuer>,
+    postgres: OnceCell<Postgres>,
 }
 
 impl Testbed {
@@ -24,7 +28,14 @@ impl Testbed {
             failpoints: named("PROCURA_FAILPOINTS_BIN").ok(),
             keycloak: OnceCell::new(),
             oidc_provider: OnceCell::new(),
+            issuer: OnceCell::new(),
+            postgres: OnceCell::new(),
         })
+    }
+
+    /// The broker's program.
+    pub fn broker(&self) -> &Path {
+        &self.broker
     }
 
     /// A broker in development mode, not started yet.
@@ -34,8 +45,13 @@ impl Testbed {
 
     /// The same, of the build that has failpoints.
     pub fn dev_with_failpoints(&self) -> Result<Launch, Fault> {
-        let program = self.failpoints.clone().ok_or("PROCURA_FAILPOINTS_BIN is not set")?;
-        Launch::dev(program)
+        Launch::dev(self.failpoints()?.to_owned())
+    }
+
+    /// The program of the build that has failpoints.
+    pub fn failpoints(&self) -> Result<&Path, Fault> {
+        let program = self.failpoints.as_deref();
+        Ok(program.ok_or("PROCURA_FAILPOINTS_BIN is not set: run `cargo xtask test`")?)
     }
 
     /// Directory with `node_modules`.
@@ -52,6 +68,16 @@ impl Testbed {
     pub async fn keycloak(&self) -> Result<&Keycloak, Fault> {
         let start = || Keycloak::start(self.root.join("keycloak"));
         self.keycloak.get_or_try_init(start).await
+    }
+
+    /// The issuer over TLS of this run, whose tokens the test makes.
+    pub async fn issuer(&self) -> Result<&Issuer, Fault> {
+        self.issuer.get_or_try_init(Issuer::start).await
+    }
+
+    /// The PostgreSQL server of this run, started at its first use.
+    pub async fn postgres(&self) -> Result<&Postgres, Fault> {
+        self.postgres.get_or_try_init(async || Postgres::start(None)).await
     }
 
     /// The oidc-provider of this run, started at its first use.

@@ -133,7 +133,7 @@ pub(super) async fn refuse(ports: &Ports, admitted: Admitted, stop: Stop) -> Ref
             reason: stop.reason,
             param: stop.param,
             issuance: Some(id),
-            explanation: Some(Explanation {
+            explanation: by_rules(stop.reason).then(|| Explanation {
                 reason: stop.reason.code(),
                 rules: draft.facts.rules,
                 near: draft.facts.near,
@@ -141,6 +141,18 @@ pub(super) async fn refuse(ports: &Ports, admitted: Admitted, stop: Stop) -> Ref
         },
         Err(error) => Refused::unrecorded(append_reason(error)),
     }
+}
+
+/// Whether the rules, or the ceiling that they work under, said no: then the rules noted are those that did.
+fn by_rules(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::GrantUnknown
+            | Reason::GrantUnlisted
+            | Reason::PolicyDenied
+            | Reason::PolicyError
+            | Reason::ActorNotPermitted
+    )
 }
 
 /// Whether one of those who take part was suspended in the bundle.

@@ -88,7 +88,13 @@ impl Ledger for MemoryLedger {
     }
 
     fn find_session(&self, key: SessionKey, now: Timestamp) -> BoxFuture<'_, Result<Option<Session>, StoreError>> {
-        Box::pin(async move { Ok(self.read().joinable(&key).filter(|session| session.is_live(now)).cloned()) })
+        Box::pin(async move {
+            Ok(self
+                .read()
+                .joinable(&key)
+                .filter(|session| session.is_live(now))
+                .cloned())
+        })
     }
 
     fn session(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Session>, StoreError>> {

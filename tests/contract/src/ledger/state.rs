@@ -104,7 +104,9 @@ impl State {
     }
 
     fn step(&mut self, id: IssuanceId, step: &LeaseStep) {
-        let Some(Kept { lease, .. }) = self.leases.get_mut(&id) else { return };
+        let Some(Kept { lease, .. }) = self.leases.get_mut(&id) else {
+            return;
+        };
         lease.aborted = None;
         match step {
             LeaseStep::Live {
@@ -188,7 +190,12 @@ impl State {
         for held in &held {
             self.revoke_record(held.id, now);
         }
-        let ids: Vec<IssuanceId> = self.leases.values().filter(|kept| kept.lease.session == id).map(|kept| kept.lease.id).collect();
+        let ids: Vec<IssuanceId> = self
+            .leases
+            .values()
+            .filter(|kept| kept.lease.session == id)
+            .map(|kept| kept.lease.id)
+            .collect();
         ids.into_iter().for_each(|id| self.undo(id, now));
         Some(held)
     }
@@ -207,7 +214,11 @@ impl State {
     }
 
     fn undo(&mut self, id: IssuanceId, now: Timestamp) {
-        if let Some(kept) = self.leases.get_mut(&id).filter(|kept| kept.lease.state == LeaseState::Live) {
+        if let Some(kept) = self
+            .leases
+            .get_mut(&id)
+            .filter(|kept| kept.lease.state == LeaseState::Live)
+        {
             kept.lease.state = LeaseState::Undoing;
             kept.lease.next_attempt = Some(now);
             kept.claimed = None;
@@ -225,7 +236,9 @@ impl State {
     fn held_record(&self, record: &Record, now: Timestamp) -> Option<Held> {
         let index = &record.entry.index;
         let issued = (index.event, index.outcome) == (Event::Exchange, Outcome::Issued);
-        let until = index.until.filter(|until| issued && *until > now && record.revoked.is_none())?;
+        let until = index
+            .until
+            .filter(|until| issued && *until > now && record.revoked.is_none())?;
         let lease = self.leases.get(&record.entry.id).map(|kept| kept.lease.state);
         (lease != Some(LeaseState::Gone)).then_some(Held {
             id: record.entry.id,
@@ -271,7 +284,9 @@ impl State {
 
     pub(super) fn settle(&mut self, id: IssuanceId, owner: Owner, undone: Undone) -> bool {
         let recorded = self.records.contains_key(&id);
-        let Some(kept) = self.leases.get_mut(&id) else { return false };
+        let Some(kept) = self.leases.get_mut(&id) else {
+            return false;
+        };
         if kept.lease.state != LeaseState::Undoing || kept.lease.owner != owner {
             return false;
         }

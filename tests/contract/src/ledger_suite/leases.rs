@@ -17,13 +17,28 @@ pub async fn a_lease_goes_live_with_its_record(store: &mut impl LedgerUnderTest)
     ledger.intend(intent.clone()).await.expect("intended");
     let lease = ledger.lease(entry.id).await.expect("read").expect("there");
     assert_eq!((lease.state, lease.owner), (LeaseState::Intended, first(us)));
-    assert_eq!((&lease.handle, &lease.target, lease.session), (&intent.handle, &intent.target, session.id));
-    assert_eq!((lease.deadline, lease.until, &lease.aborted), (at(11), None, &Some(intent.aborted)));
+    assert_eq!(
+        (&lease.handle, &lease.target, lease.session),
+        (&intent.handle, &intent.target, session.id)
+    );
+    assert_eq!(
+        (lease.deadline, lease.until, &lease.aborted),
+        (at(11), None, &Some(intent.aborted))
+    );
 
-    ledger.append(entry.clone(), going_live(&entry, us)).await.expect("live");
+    ledger
+        .append(entry.clone(), going_live(&entry, us))
+        .await
+        .expect("live");
     let lease = ledger.lease(entry.id).await.expect("read").expect("there");
-    assert_eq!((lease.state, lease.until, lease.aborted), (LeaseState::Live, Some(at(301)), None));
-    assert_eq!((lease.source_version.as_deref(), lease.attempts, lease.next_attempt), (Some("7"), 0, None));
+    assert_eq!(
+        (lease.state, lease.until, lease.aborted),
+        (LeaseState::Live, Some(at(301)), None)
+    );
+    assert_eq!(
+        (lease.source_version.as_deref(), lease.attempts, lease.next_attempt),
+        (Some("7"), 0, None)
+    );
     assert_eq!(ledger.held(session.id, at(2)).await.expect("read").len(), 1);
 }
 
@@ -55,7 +70,10 @@ pub async fn a_lease_that_was_taken_over_refuses_its_first_owner(store: &mut imp
     }
     ledger.append(undoing.clone(), undo(at(9))).await.expect("handed on");
     let lease = ledger.lease(undoing.id).await.expect("read").expect("there");
-    assert_eq!((lease.state, lease.next_attempt, lease.aborted), (LeaseState::Undoing, Some(at(9)), None));
+    assert_eq!(
+        (lease.state, lease.next_attempt, lease.aborted),
+        (LeaseState::Undoing, Some(at(9)), None)
+    );
     let step = Conditions {
         lease: Some(LeaseStep::Gone(first(us))),
         ..Conditions::default()
@@ -111,7 +129,11 @@ pub async fn leases_are_taken_when_they_are_due(store: &mut impl LedgerUnderTest
     let ended = ledger.take_due(claim(us, 300), 1).await.expect("taken");
     let rest = ledger.take_due(claim(us, 300), 10).await.expect("taken");
     assert_eq!([ended.len(), rest.len()], [1, 1], "the limit holds");
-    assert_eq!((ended[0].id, rest[0].id), (minting.id, live.id), "the longest due comes first");
+    assert_eq!(
+        (ended[0].id, rest[0].id),
+        (minting.id, live.id),
+        "the longest due comes first"
+    );
 }
 
 /// By two replicas at once.
@@ -140,18 +162,33 @@ pub async fn one_lease_is_taken_at_once_unless_an_attempt_is_under_way(store: &m
     let (us, them) = (replica(), replica());
     let live = leased(&*ledger, &session, 0, us).await;
     assert_eq!(ledger.take(live.id, claim(us, 1)).await, Ok(None), "it is live");
-    let note = other(procura_core::ledger::Event::Revocation, procura_core::ledger::Outcome::Done, 5);
+    let note = other(
+        procura_core::ledger::Event::Revocation,
+        procura_core::ledger::Outcome::Done,
+        5,
+    );
     ledger.revoke(live.id, note).await.expect("revoked").expect("was held");
     let taken = ledger.take(live.id, claim(us, 5)).await.expect("taken").expect("free");
-    assert_eq!((taken.owner.replica, taken.owner.fence, taken.next_attempt), (us, 2, Some(at(65))));
+    assert_eq!(
+        (taken.owner.replica, taken.owner.fence, taken.next_attempt),
+        (us, 2, Some(at(65)))
+    );
     assert_eq!(ledger.take(live.id, claim(them, 64)).await, Ok(None));
-    let taken = ledger.take(live.id, claim(them, 65)).await.expect("taken").expect("its time is over");
+    let taken = ledger
+        .take(live.id, claim(them, 65))
+        .await
+        .expect("taken")
+        .expect("its time is over");
     let retry = Undone::Retry {
         at: at(500),
         problem: "away".to_owned(),
     };
     assert_eq!(ledger.settle(live.id, taken.owner, retry).await, Ok(true));
-    let taken = ledger.take(live.id, claim(us, 66)).await.expect("taken").expect("it only waits");
+    let taken = ledger
+        .take(live.id, claim(us, 66))
+        .await
+        .expect("taken")
+        .expect("it only waits");
     assert_eq!((taken.owner.replica, taken.owner.fence, taken.attempts), (us, 4, 1));
     assert_eq!(ledger.take(entry(0).id, claim(us, 70)).await, Ok(None));
 }
@@ -162,9 +199,18 @@ pub async fn only_the_owner_settles_a_lease(store: &mut impl LedgerUnderTest) {
     let (us, them) = (replica(), replica());
     let minting = entry(1);
     ledger.intend(intent(&minting, us)).await.expect("intended");
-    assert_eq!(ledger.settle(minting.id, first(us), Undone::Gone).await, Ok(false), "it is not undoing");
+    assert_eq!(
+        ledger.settle(minting.id, first(us), Undone::Gone).await,
+        Ok(false),
+        "it is not undoing"
+    );
     let old = ledger.take_due(claim(us, 20), 1).await.expect("taken").remove(0).owner;
-    let new = ledger.take_due(claim(them, 80), 1).await.expect("taken").remove(0).owner;
+    let new = ledger
+        .take_due(claim(them, 80), 1)
+        .await
+        .expect("taken")
+        .remove(0)
+        .owner;
     assert_eq!(ledger.settle(minting.id, old, Undone::Gone).await, Ok(false));
     let retry = Undone::Retry {
         at: at(90),
@@ -173,7 +219,12 @@ pub async fn only_the_owner_settles_a_lease(store: &mut impl LedgerUnderTest) {
     assert_eq!(ledger.settle(minting.id, new, retry).await, Ok(true));
     let lease = ledger.lease(minting.id).await.expect("read").expect("there");
     assert_eq!((lease.attempts, lease.next_attempt), (1, Some(at(90))));
-    let new = ledger.take_due(claim(them, 90), 1).await.expect("taken").remove(0).owner;
+    let new = ledger
+        .take_due(claim(them, 90), 1)
+        .await
+        .expect("taken")
+        .remove(0)
+        .owner;
     assert_eq!(ledger.settle(minting.id, new, Undone::Gone).await, Ok(true));
     assert_eq!(ledger.settle(minting.id, new, Undone::Gone).await, Ok(false));
     let lease = ledger.lease(minting.id).await.expect("read").expect("there");
@@ -190,7 +241,10 @@ pub async fn an_interrupted_mint_hands_its_record_on_until_it_is_there(store: &m
     ledger.intend(intent.clone()).await.expect("intended");
     let taken = ledger.take_due(claim(replica(), 20), 1).await.expect("taken").remove(0);
     assert_eq!(taken.aborted.as_ref(), Some(&intent.aborted));
-    ledger.append(intent.aborted.clone(), Conditions::default()).await.expect("recorded");
+    ledger
+        .append(intent.aborted.clone(), Conditions::default())
+        .await
+        .expect("recorded");
     let again = ledger.append(intent.aborted, Conditions::default()).await;
     assert_eq!(again, Err(AppendError::Superseded));
     let taken = ledger.take_due(claim(replica(), 80), 1).await.expect("taken").remove(0);

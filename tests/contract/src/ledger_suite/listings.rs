@@ -14,7 +14,10 @@ use procura_wire::Digest;
 use super::{LedgerUnderTest, sample::*};
 
 async fn append(ledger: &dyn Ledger, entry: &Entry) {
-    ledger.append(entry.clone(), Conditions::default()).await.expect("appended");
+    ledger
+        .append(entry.clone(), Conditions::default())
+        .await
+        .expect("appended");
 }
 
 async fn ids(ledger: &dyn Ledger, filter: Filter, page: Page) -> Vec<IssuanceId> {
@@ -116,8 +119,20 @@ pub async fn an_issued_record_is_found_by_its_value(store: &mut impl LedgerUnder
     let value = entry.index.value.expect("value");
     let found = ledger.record_by_value(value).await.expect("read").expect("there");
     assert_eq!((found.id, found.index.value), (entry.id, Some(value)));
-    assert!(ledger.record_by_value(Digest::of(b"refused")).await.expect("read").is_none());
-    assert!(ledger.record_by_value(Digest::of(b"nothing")).await.expect("read").is_none());
+    assert!(
+        ledger
+            .record_by_value(Digest::of(b"refused"))
+            .await
+            .expect("read")
+            .is_none()
+    );
+    assert!(
+        ledger
+            .record_by_value(Digest::of(b"nothing"))
+            .await
+            .expect("read")
+            .is_none()
+    );
 }
 
 /// The leaf stays; the person is gone from the columns too.
@@ -156,14 +171,21 @@ pub async fn sessions_are_listed_by_each_filter(store: &mut impl LedgerUnderTest
     for (n, tweak) in tweaks.iter().enumerate() {
         let mut filter = SessionFilter::default();
         tweak(&mut filter);
-        assert_eq!(listed(filter).await, [one.clone()], "filter {n}");
+        assert_eq!(listed(filter).await, std::slice::from_ref(&one), "filter {n}");
     }
     assert_eq!(listed(SessionFilter::default()).await, [two.clone(), one.clone()]);
     let next = ledger.sessions(SessionFilter::default(), Some(two.id), 10).await;
     assert_eq!(next, Ok(vec![one.clone()]));
-    assert_eq!(ledger.sessions(SessionFilter::default(), None, 1).await, Ok(vec![two.clone()]));
+    assert_eq!(
+        ledger.sessions(SessionFilter::default(), None, 1).await,
+        Ok(vec![two.clone()])
+    );
     let end = super::sample::other(Event::SessionEnd, Outcome::Done, 5);
-    ledger.end_session(two.id, EndedBy::Server, end).await.expect("ended").expect("was live");
+    ledger
+        .end_session(two.id, EndedBy::Server, end)
+        .await
+        .expect("ended")
+        .expect("was live");
     let live = |second| SessionFilter {
         live_at: Some(at(second)),
         ..SessionFilter::default()

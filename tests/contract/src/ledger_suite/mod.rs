@@ -1,5 +1,7 @@
 //! What every ledger does. Each function is one behaviour; `ledger_tests!` makes a test of each.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "the code of tests, kept in a library")]
+
 mod appends;
 mod leases;
 mod listings;

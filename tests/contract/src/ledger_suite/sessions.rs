@@ -16,11 +16,21 @@ pub async fn the_loser_of_a_race_takes_the_winners_session(store: &mut impl Ledg
         ledger.open_session(session(0))
     }))
     .await;
-    let ids: Vec<_> = sessions.into_iter().map(|session| session.expect("opened").id).collect();
+    let ids: Vec<_> = sessions
+        .into_iter()
+        .map(|session| session.expect("opened").id)
+        .collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    let found = ledger.find_session(session(0).key, at(1)).await.expect("read").expect("live");
+    let found = ledger
+        .find_session(session(0).key, at(1))
+        .await
+        .expect("read")
+        .expect("live");
     assert_eq!(found.id, ids[0]);
-    assert_eq!(ledger.sessions(Default::default(), None, 10).await.expect("read"), [found]);
+    assert_eq!(
+        ledger.sessions(Default::default(), None, 10).await.expect("read"),
+        [found]
+    );
 }
 
 /// Absent equals absent; pinned ones are joined by nobody.
@@ -40,7 +50,11 @@ pub async fn sessions_are_joined_by_all_four_parts_of_the_key(store: &mut impl L
         tweak(&mut other);
         let own = opened(&*ledger, other.clone()).await;
         assert_eq!(own.id, other.id, "{n}");
-        let found = ledger.find_session(other.key.clone(), at(1)).await.expect("read").expect("live");
+        let found = ledger
+            .find_session(other.key.clone(), at(1))
+            .await
+            .expect("read")
+            .expect("live");
         assert_eq!(found.id, if other.pinned { base.id } else { other.id }, "{n}");
         assert_eq!(ledger.session(other.id).await.expect("read"), Some(other), "{n}");
     }
@@ -68,17 +82,26 @@ pub async fn ending_a_session_ends_what_it_holds(store: &mut impl LedgerUnderTes
     let session = opened(&*ledger, session(0)).await;
     let us = replica();
     let plain = issued(&session, 1);
-    ledger.append(plain.clone(), guarded(&session, 0)).await.expect("issued");
+    ledger
+        .append(plain.clone(), guarded(&session, 0))
+        .await
+        .expect("issued");
     let live = leased(&*ledger, &session, 2, us).await;
     let minting = issued(&session, 3);
     ledger.intend(intent(&minting, us)).await.expect("intended");
     let mut expired = issued(&session, 4);
     expired.index.until = Some(at(5));
-    ledger.append(expired.clone(), Conditions::default()).await.expect("issued");
+    ledger
+        .append(expired.clone(), Conditions::default())
+        .await
+        .expect("issued");
 
     let mut end = other(Event::SessionEnd, Outcome::Done, 6);
     end.index.session = Some(session.id);
-    let held = ledger.end_session(session.id, EndedBy::Operator, end.clone()).await.expect("ended");
+    let held = ledger
+        .end_session(session.id, EndedBy::Operator, end.clone())
+        .await
+        .expect("ended");
     let expected = |entry: &procura_core::ledger::Entry, leased| Held {
         id: entry.id,
         target: name("github"),
@@ -87,7 +110,10 @@ pub async fn ending_a_session_ends_what_it_holds(store: &mut impl LedgerUnderTes
     };
     assert_eq!(held, Some(vec![expected(&live, true), expected(&plain, false)]));
     let revoked = async |id| ledger.record(id).await.expect("read").expect("there").revoked;
-    assert_eq!((revoked(plain.id).await, revoked(live.id).await), (Some(at(6)), Some(at(6))));
+    assert_eq!(
+        (revoked(plain.id).await, revoked(live.id).await),
+        (Some(at(6)), Some(at(6)))
+    );
     let lease = ledger.lease(live.id).await.expect("read").expect("there");
     assert_eq!((lease.state, lease.next_attempt), (LeaseState::Undoing, Some(at(6))));
     let lease = ledger.lease(minting.id).await.expect("read").expect("there");
@@ -102,7 +128,10 @@ pub async fn ending_a_session_ends_what_it_holds(store: &mut impl LedgerUnderTes
     assert_eq!(ended.ended, Some((at(6), EndedBy::Operator)));
 
     let again = other(Event::SessionEnd, Outcome::Done, 7);
-    assert_eq!(ledger.end_session(session.id, EndedBy::Server, again.clone()).await, Ok(None));
+    assert_eq!(
+        ledger.end_session(session.id, EndedBy::Server, again.clone()).await,
+        Ok(None)
+    );
     assert!(ledger.record(again.id).await.expect("read").is_none());
 }
 
@@ -133,7 +162,10 @@ pub async fn marks_refuse_tokens_up_to_their_whole_second(store: &mut impl Ledge
     let second = opened(&*ledger, session(12)).await;
     let old = ledger.append(issued(&second, 13), guarded(&second, 10)).await;
     assert_eq!(old, Err(AppendError::SubjectRevoked));
-    ledger.append(issued(&second, 13), guarded(&second, 11)).await.expect("a new token");
+    ledger
+        .append(issued(&second, 13), guarded(&second, 11))
+        .await
+        .expect("a new token");
     end(&*ledger, &second, EndedBy::Policy, 20).await;
     assert!(revoked(token(Some(20))).await && !revoked(token(Some(21))).await);
 }
@@ -161,7 +193,11 @@ pub async fn one_credential_is_revoked_alone(store: &mut impl LedgerUnderTest) {
         leased(&*ledger, &session, 2, replica()).await,
     );
     let note = |second| other(Event::Revocation, Outcome::Done, second);
-    let held = ledger.revoke(one.id, note(5)).await.expect("revoked").expect("was held");
+    let held = ledger
+        .revoke(one.id, note(5))
+        .await
+        .expect("revoked")
+        .expect("was held");
     assert_eq!((held.id, held.leased), (one.id, true));
     let stored = ledger.record(one.id).await.expect("read").expect("there");
     assert_eq!(stored.revoked, Some(at(5)));
@@ -188,7 +224,10 @@ pub async fn expired_and_idle_sessions_are_found(store: &mut impl LedgerUnderTes
     let idle = opened(&*ledger, pinned(1, 9000)).await;
     let used = opened(&*ledger, pinned(2, 9000)).await;
     let ended = opened(&*ledger, pinned(3, 100)).await;
-    ledger.append(issued(&used, 1000), Conditions::default()).await.expect("used");
+    ledger
+        .append(issued(&used, 1000), Conditions::default())
+        .await
+        .expect("used");
     end(&*ledger, &ended, EndedBy::Server, 50).await;
     let found = async |second, limit| {
         let sessions = ledger.expired_sessions(at(second), limit).await.expect("read");

@@ -1,0 +1,143 @@
+//! `issuers/*.toml`
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use procura_core::catalogue::{Algorithm, Groups, Issuer, TokenTyp};
+
+use super::Around;
+use crate::{
+    Options,
+    table::{Item, Table},
+};
+
+const DAY: Duration = Duration::from_secs(86400);
+
+const ALGORITHMS: [(&str, Algorithm); 4] = [
+    ("ES256", Algorithm::Es256),
+    ("RS256", Algorithm::Rs256),
+    ("Ed25519", Algorithm::Ed25519),
+    ("EdDSA", Algorithm::Ed25519),
+];
+
+const TYPES: [(&str, TokenTyp); 2] = [("at+jwt", TokenTyp::AtJwt), ("JWT", TokenTyp::Jwt)];
+
+pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer> {
+    let issuer = table.need("issuer", "\"https://id.example.com/realms/corp\"");
+    let url = issuer.and_then(Item::text);
+    if let (Some(item), Some(url)) = (issuer, url) {
+        if let Err(problem) = identifier(url, around.options) {
+            item.mistake(problem);
+        }
+        item.unique(&around.seen, "issuer", url);
+    }
+    let algorithms = table
+        .need("algorithms", "[\"ES256\"]")
+        .and_then(|item| words(item, &ALGORITHMS));
+    let types = table.take("token_types").map(|item| words(item, &TYPES));
+    let extra = table.take("extra_audiences").and_then(strings);
+    let groups = table.take("groups").map(|item| {
+        let mut table = item.table()?;
+        let groups = groups(&mut table);
+        table.finish();
+        groups
+    });
+    let from_azp = table.take("actor_from").and_then(|item| item.one_of(&[("azp", ())]));
+    let clients = table.take("clients").map(strings);
+    let lifetime = table.take("max_token_lifetime").and_then(Item::duration);
+    let operators = table.flag("operators");
+    Some(Issuer {
+        issuer: url.unwrap_or_default().to_owned(),
+        algorithms: algorithms.unwrap_or_default(),
+        token_types: types.map_or_else(|| BTreeSet::from([TokenTyp::AtJwt]), Option::unwrap_or_default),
+        extra_audiences: extra.unwrap_or_default(),
+        groups: match groups {
+            None => None,
+            Some(groups) => Some(groups?),
+        },
+        actor_from_azp: from_azp.is_some(),
+        clients: clients.map(Option::unwrap_or_default),
+        max_token_lifetime: lifetime.unwrap_or(DAY),
+        operators,
+    })
+}
+
+fn identifier(text: &str, options: Options) -> Result<(), String> {
+    if text.starts_with("builtin:") {
+        return match (text, options.allow_builtin) {
+            ("builtin:dev", true) => Ok(()),
+            ("builtin:dev", false) => Err("`builtin:dev` is for `procura dev` only; name a real issuer".to_owned()),
+            _ => Err(format!(
+                "`{text}` is not known; the only built-in issuer is builtin:dev"
+            )),
+        };
+    }
+    let url =
+        url::Url::parse(text).map_err(|_| format!("`{text}` is no URL; write for example https://id.example.com"))?;
+    let bare =
+        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    if !bare || !text.bytes().all(|c| c.is_ascii_graphic()) {
+        return Err(format!(
+            "`{text}` must have no query, fragment or user (RFC 8414 section 2)"
+        ));
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if options.allow_http_loopback && is_loopback(&url) => Ok(()),
+        _ => Err(format!("`{text}` must begin with https://")),
+    }
+}
+
+fn is_loopback(url: &url::Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn words<T: Copy + Ord>(item: Item<'_>, known: &[(&str, T)]) -> Option<BTreeSet<T>> {
+    let list = item.list()?;
+    if list.is_empty() {
+        item.mistake("an empty list trusts nothing; name at least one");
+    }
+    Some(list.into_iter().filter_map(|item| item.one_of(known)).collect())
+}
+
+fn strings(item: Item<'_>) -> Option<BTreeSet<String>> {
+    let texts = item.texts()?;
+    Some(texts.into_iter().map(|(text, _)| text.to_owned()).collect())
+}
+
+/// `allow` takes values of the claim as names, `map` gives them names.
+fn groups(table: &mut Table<'_>) -> Option<Groups> {
+    let claim = table.need("claim", "\"groups\"").and_then(Item::filled);
+    let allow = table.take("allow").map(|item| item.texts().unwrap_or_default());
+    let map = table
+        .take("map")
+        .map(|item| item.table().map(|table| table.entries()).unwrap_or_default());
+    let pairs: Vec<(&str, &str, Item<'_>)> = match (allow, map) {
+        (Some(allow), None) => allow.into_iter().map(|(name, item)| (name, name, item)).collect(),
+        (None, Some(map)) => map
+            .into_iter()
+            .filter_map(|(value, item)| Some((value, item.filled()?, item)))
+            .collect(),
+        _ => {
+            table.mistake("write either allow = [\"support\"] or map = { \"8d6f\" = \"support\" }, not both");
+            return None;
+        }
+    };
+    for (_, name, item) in &pairs {
+        if name.chars().any(char::is_control) || name.len() > 256 {
+            item.mistake("a group's name is at most 256 bytes without control characters");
+        }
+    }
+    let map: BTreeMap<_, _> = pairs
+        .into_iter()
+        .map(|(value, name, _)| (value.to_owned(), name.to_owned()))
+        .collect();
+    Some(Groups {
+        claim: claim.unwrap_or_default().to_owned(),
+        map,
+    })
+}

@@ -1,0 +1,154 @@
+//! `servers/*.toml`
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use procura_core::catalogue::{SecretHash, Server, ServerAuth};
+use procura_wire::{Digest, QualifiedId};
+
+use super::Around;
+use crate::table::{Item, Table};
+
+const SESSION: Duration = Duration::from_secs(8 * 3600);
+
+pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server> {
+    let owner = table.need("owner", "\"support@example.com\"").and_then(Item::filled);
+    let version = table.take("version").and_then(Item::filled);
+    let deployment = table.take("deployment").and_then(Item::filled);
+    let resource = table.need("resource", "\"https://tickets.example.com/mcp\"");
+    let uri = resource.and_then(Item::text);
+    if let (Some(item), Some(uri)) = (resource, uri) {
+        if let Err(problem) = super::resource(uri) {
+            item.mistake(problem);
+        }
+        item.unique(&around.seen, "resource of a server", uri);
+    }
+    let auth = table.need(
+        "auth",
+        "{ method = \"client_secret\", secret_sha256 = [{ hash = \"…\" }] }",
+    );
+    let auth = auth.and_then(|item| auth_of(item, around));
+    let own = table.take("grants").and_then(|item| grants(item, around));
+    let tools = tools(table, around);
+    let session_ttl = table.take("session_ttl").and_then(Item::duration);
+    let introspects = table.take("introspects").and_then(Item::texts).unwrap_or_default();
+    let introspects = introspects
+        .into_iter()
+        .filter_map(|(_, item)| item.declared(&around.targets, "targets"));
+    Some(Server {
+        owner: owner.unwrap_or_default().to_owned(),
+        version: version.map(str::to_owned),
+        deployment: deployment.map(str::to_owned),
+        resource: uri.unwrap_or_default().to_owned(),
+        auth: auth.unwrap_or(ServerAuth::ClientSecret(Vec::new())),
+        grants: own.unwrap_or_default(),
+        tools,
+        session_ttl: session_ttl.unwrap_or(SESSION),
+        introspects: introspects.collect(),
+        suspended: table.flag("suspended"),
+    })
+}
+
+fn tools(table: &mut Table<'_>, around: &Around<'_>) -> BTreeMap<String, BTreeSet<QualifiedId>> {
+    let mut tools = BTreeMap::new();
+    for (name, item) in table.named("tools") {
+        let fits = (1..=128).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_graphic() && c != b'/');
+        if !fits {
+            item.mistake("a tool's name is 1 to 128 printable ASCII characters without space and slash");
+        }
+        let Some(mut tool) = item.table() else { continue };
+        let own = tool
+            .need("grants", "[\"github/read-issues\"]")
+            .and_then(|item| grants(item, around));
+        tool.finish();
+        tools.insert(name.to_owned(), own.unwrap_or_default());
+    }
+    tools
+}
+
+fn grants(item: Item<'_>, around: &Around<'_>) -> Option<BTreeSet<QualifiedId>> {
+    let known = |id: &QualifiedId, item: Item<'_>| {
+        if !around.targets.contains(&id.qualifier) {
+            item.mistake(format!("`{id}`: there is no targets/{}.toml", id.qualifier));
+        } else if around
+            .grants
+            .get(&id.qualifier)
+            .is_some_and(|grants| !grants.contains(&id.local))
+        {
+            let (target, grant) = (&id.qualifier, &id.local);
+            item.mistake(format!("`{id}`: targets/{target}.toml has no [grants.{grant}]"));
+        }
+    };
+    let mut grants = BTreeSet::new();
+    for (_, item) in item.texts()? {
+        if let Some(id) = item.parse::<QualifiedId>() {
+            known(&id, item);
+            grants.insert(id);
+        }
+    }
+    Some(grants)
+}
+
+#[derive(Clone, Copy)]
+enum Method {
+    Secret,
+    Dev,
+}
+
+fn auth_of(item: Item<'_>, around: &Around<'_>) -> Option<ServerAuth> {
+    let mut table = item.table()?;
+    let method = table.need("method", "\"client_secret\"");
+    let known = [("client_secret", Method::Secret), ("builtin:dev", Method::Dev)];
+    let auth = match method?.one_of(&known) {
+        Some(Method::Secret) => {
+            let secrets = table.need(
+                "secret_sha256",
+                "[{ hash = \"…\" }], made by `procura server new-secret`",
+            );
+            secrets
+                .and_then(|item| hashes(item, around))
+                .map(ServerAuth::ClientSecret)
+        }
+        Some(Method::Dev) => {
+            if !around.options.allow_builtin {
+                method?.mistake("`builtin:dev` is for `procura dev` only; use method = \"client_secret\"");
+            }
+            Some(ServerAuth::BuiltinDev)
+        }
+        None => return None,
+    };
+    table.finish();
+    auth
+}
+
+fn hashes(item: Item<'_>, around: &Around<'_>) -> Option<Vec<SecretHash>> {
+    let list = item.list()?;
+    if !(1..=2).contains(&list.len()) {
+        item.mistake("one secret is needed, or two while one replaces the other");
+    }
+    let mut secrets: Vec<SecretHash> = Vec::new();
+    for item in list {
+        let Some(mut table) = item.table() else { continue };
+        let hash = table.need("hash", "\"…\"").and_then(hash);
+        let expires = table.take("expires").and_then(Item::moment);
+        table.finish();
+        let Some((place, hash)) = hash else { continue };
+        if secrets.iter().any(|earlier| earlier.hash == hash) {
+            place.mistake("the same secret stands here twice; make another with `procura server new-secret`");
+        }
+        place.unique(&around.seen, "secret", hash.to_string());
+        secrets.push(SecretHash { hash, expires });
+    }
+    Some(secrets)
+}
+
+/// Not quoted where it does not fit: somebody may have written the secret itself.
+fn hash(item: Item<'_>) -> Option<(Item<'_>, Digest)> {
+    let hash = item.text()?.parse().ok();
+    if hash.is_none() {
+        item.mistake("a hash is 64 lower-case hex digits, as `procura server new-secret` prints it");
+    }
+    Some((item, hash?))
+}

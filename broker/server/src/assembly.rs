@@ -1,0 +1,142 @@
+//! Puts a broker together from its settings.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use procura_core::{
+    ids::ReplicaId,
+    ports::{Active, Clock, Entropy, Ports, Signer},
+    source::Source,
+};
+use procura_identity::{Builtin, HttpOptions, Identity, IdentityOptions};
+use procura_target_jwt::Keyring;
+use procura_wire::{Digest, Name};
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::{
+    bundle::Workshop,
+    cli::Failure,
+    clock::{SystemClock, SystemEntropy},
+    dev::DevIssuer,
+    health::Health,
+    http::{App, Host, Site},
+    store::Engine,
+    telemetry::{self, Failures},
+};
+
+/// What a process has before it knows its settings.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+impl Machine {
+    pub(crate) fn start() -> Result<Self, Failure> {
+        Ok(Self {
+            clock: Arc::new(SystemClock::start()),
+            entropy: Arc::new(SystemEntropy),
+            metrics: telemetry::numbers().map_err(Failure::found)?,
+        })
+    }
+}
+
+/// How tokens and secrets are verified.
+#[derive(Default)]
+pub(crate) struct Trust {
+    pub(crate) http: HttpOptions,
+    pub(crate) builtin: Option<Builtin>,
+    pub(crate) dev_secrets: BTreeMap<Name, Digest>,
+}
+
+/// The broker's own keys and where they come from.
+pub(crate) struct Keys {
+    pub(crate) ring: Arc<Keyring>,
+    /// Looked at again and again, and the version that is in force; `None` where keys stay as they are.
+    pub(crate) source: Option<(Arc<dyn Source>, String)>,
+}
+
+/// A broker that is ready to serve.
+pub(crate) struct Broker {
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) engine: Engine,
+    pub(crate) workshop: Workshop,
+    pub(crate) keys: Keys,
+    pub(crate) health: Arc<Health>,
+    pub(crate) failures: Arc<Failures>,
+    /// Tasks of requests.
+    pub(crate) requests: TaskTracker,
+}
+
+/// Puts the parts together and the first bundle in force; every mistake of it is an error here.
+pub(crate) async fn build(
+    engine: Engine,
+    workshop: Workshop,
+    keys: Keys,
+    trust: Trust,
+    mint_budget: Duration,
+) -> Result<Broker, Failure> {
+    let snapshot = workshop.make().await.map_err(Failure::usage)?;
+    let Machine { clock, entropy, .. } = workshop.machine.clone();
+    let identity = Identity::new(IdentityOptions {
+        issuer: workshop.issuer.clone(),
+        http: trust.http,
+        builtin: trust.builtin,
+        dev_secrets: trust.dev_secrets,
+        clock: Arc::clone(&clock),
+    });
+    let ledger = engine.ledger();
+    let ports = Arc::new(Ports {
+        tokens: Arc::new(identity.map_err(Failure::usage)?),
+        active: Active::new(snapshot),
+        replica: ReplicaId::new(clock.now(), entropy.as_ref()),
+        installation: ledger.installation().to_owned(),
+        issuer: workshop.issuer.clone(),
+        mint_budget,
+        clock,
+        entropy,
+        ledger,
+    });
+    let health = Arc::new(Health::default());
+    let signs = signs(&keys.ring);
+    health.note(|report| report.signs = signs);
+    Ok(Broker {
+        ports,
+        engine,
+        workshop,
+        keys,
+        health,
+        failures: Arc::default(),
+        requests: TaskTracker::new(),
+    })
+}
+
+/// The issuer identifier of a URL: without the slash that parsing adds to a bare host.
+pub(crate) fn identifier(issuer: &Url) -> String {
+    issuer.as_str().trim_end_matches('/').to_owned()
+}
+
+/// Whether a key is active.
+pub(crate) fn signs(ring: &Keyring) -> bool {
+    ring.sign("probe", b"{}").is_ok()
+}
+
+impl Broker {
+    /// What handlers need.
+    pub(crate) fn app(&self, issuer: &Url, dev: Option<Arc<DevIssuer>>) -> Arc<App> {
+        Arc::new(App {
+            ports: Arc::clone(&self.ports),
+            keys: Arc::clone(&self.keys.ring),
+            site: Site {
+                issuer: self.ports.issuer.clone(),
+                dev: dev.is_some(),
+            },
+            host: Host::of(issuer),
+            requests: self.requests.clone(),
+            failures: Arc::clone(&self.failures),
+            dev,
+        })
+    }
+}

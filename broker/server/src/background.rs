@@ -1,0 +1,267 @@
+//! Work that goes on beside requests: undoing, sources, reloads, keys, numbers.
+
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use notify::{RecursiveMode, Watcher};
+use procura_core::{ports::Ports, undo};
+use procura_sources::Sources;
+use procura_target_jwt::Keyring;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    assembly::{Broker, Keys, signs},
+    bundle::Workshop,
+    health::Health,
+};
+
+/// What tells that the bundle may have changed, beside SIGHUP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Any file of the folder (`dev`).
+    Files,
+    /// `bundle.sum` alone, so that half a checkout is never a bundle (`serve`).
+    Sum,
+}
+
+/// Background work of one process.
+pub(crate) struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Time between two looks at keys and numbers.
+const OFTEN: Duration = Duration::from_secs(5);
+/// Time between two sweeps of one-time ids.
+const SELDOM: Duration = Duration::from_secs(10 * 60);
+/// Time for an editor or a checkout to finish.
+const SETTLE: Duration = Duration::from_millis(200);
+
+impl Background {
+    /// Starts everything.
+    pub(crate) fn start(broker: Arc<Broker>, watch: Watch) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let this = Self { tasks, stop };
+        let ports = Arc::clone(&broker.ports);
+        // These two end in their own time: what they have begun is finished.
+        this.tasks.spawn(undo::run(
+            Arc::clone(&ports),
+            Box::pin(this.stop.clone().cancelled_owned()),
+        ));
+        let (sources, end) = (Arc::clone(&broker.workshop.sources), this.stop.clone());
+        this.tasks
+            .spawn(async move { Sources::run(&sources, Box::pin(end.cancelled_owned())).await });
+        let failures = Arc::clone(&broker.failures);
+        let clock = Arc::clone(&ports.clock);
+        this.until_stop(async move { failures.run(clock.as_ref()).await });
+        this.until_stop(forget(ports));
+        this.until_stop(count(Arc::clone(&broker)));
+        let hangup = Arc::new(Notify::new());
+        this.until_stop(keys(Arc::clone(&broker), Arc::clone(&hangup)));
+        this.until_stop(reload(broker, watch, hangup));
+        this
+    }
+
+    fn until_stop(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// Another task of this kind.
+    pub(crate) fn also(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.until_stop(work);
+    }
+
+    /// Ends everything and waits for what must finish.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn forget(ports: Arc<Ports>) {
+    loop {
+        if let Err(error) = ports.ledger.forget_replay_ids().await {
+            tracing::warn!(%error, "one-time ids that are over stay for now");
+        }
+        ports.clock.sleep(SELDOM).await;
+    }
+}
+
+async fn count(broker: Arc<Broker>) {
+    loop {
+        let (commits, queued) = broker.engine.numbers();
+        metrics::counter!("procura_store_commits_total").absolute(commits);
+        metrics::gauge!("procura_store_queue_depth").set(u32::try_from(queued).unwrap_or(u32::MAX));
+        broker.workshop.machine.metrics.run_upkeep();
+        broker.ports.clock.sleep(OFTEN).await;
+    }
+}
+
+/// Takes new signing keys over as soon as their source has another version.
+async fn keys(broker: Arc<Broker>, hangup: Arc<Notify>) {
+    let Keys { ring, source } = &broker.keys;
+    let Some((source, seen)) = source else { return };
+    let mut seen = seen.clone();
+    loop {
+        let asked = tokio::select! {
+            () = broker.ports.clock.sleep(OFTEN) => false,
+            () = hangup.notified() => true,
+        };
+        let found = if asked {
+            source.refetch().await
+        } else {
+            source.current().await
+        };
+        let problem = match found {
+            Ok(secret) if seen == secret.version => continue,
+            Ok(secret) => {
+                seen.clone_from(&secret.version);
+                ring.replace(&secret.value).err().map(|error| error.to_string())
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        note_keys(&broker.health, ring, problem);
+    }
+}
+
+fn note_keys(health: &Health, ring: &Keyring, problem: Option<String>) {
+    let signs = signs(ring);
+    match &problem {
+        None => tracing::info!(keys = ?ring, signs, "signing keys replaced"),
+        Some(problem) => tracing::error!(problem, "the signing keys stay as they were"),
+    }
+    health.note(|report| {
+        report.signs = signs;
+        report.key_mistakes = usize::from(problem.is_some());
+    });
+}
+
+/// Loads the bundle again when it may have changed, and on SIGHUP.
+async fn reload(broker: Arc<Broker>, watch: Watch, hangup: Arc<Notify>) {
+    let changed = Arc::new(Notify::new());
+    let _watcher = watcher(broker.workshop.folder.clone(), watch, Arc::clone(&changed));
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be listened to");
+        return;
+    };
+    loop {
+        tokio::select! {
+            () = changed.notified() => broker.ports.clock.sleep(SETTLE).await,
+            _ = hangups.recv() => hangup.notify_one(),
+        }
+        put_in_force(&broker.workshop, &broker.ports, &broker.health).await;
+    }
+}
+
+async fn put_in_force(workshop: &Workshop, ports: &Ports, health: &Health) {
+    let mistakes = match workshop.make().await {
+        Ok(snapshot) => {
+            let digest = snapshot.judge.digest();
+            if digest != ports.active.snapshot().judge.digest() {
+                tracing::info!(%digest, "bundle in force");
+            }
+            ports.active.swap(snapshot);
+            0
+        }
+        Err(rejected) => {
+            let count = rejected.count();
+            tracing::error!(
+                mistakes = count,
+                "the bundle was not loaded, the one before stays:\n{rejected}"
+            );
+            count
+        }
+    };
+    health.note(|report| report.bundle_mistakes = mistakes);
+}
+
+/// Watches the folder; the watch ends when the result is dropped.
+fn watcher(folder: PathBuf, watch: Watch, changed: Arc<Notify>) -> Option<impl Watcher> {
+    let matters = move |event: &notify::Event| match watch {
+        Watch::Files => !event.kind.is_access(),
+        Watch::Sum => !event.kind.is_access() && event.paths.iter().any(|path| path.ends_with(procura_policy::SUM)),
+    };
+    let handler = move |event: notify::Result<notify::Event>| {
+        if event.as_ref().is_ok_and(&matters) {
+            changed.notify_one();
+        }
+    };
+    let mode = match watch {
+        Watch::Files => RecursiveMode::Recursive,
+        Watch::Sum => RecursiveMode::NonRecursive,
+    };
+    let watching = notify::recommended_watcher(handler).and_then(|mut watcher| {
+        watcher.watch(&folder, mode)?;
+        Ok(watcher)
+    });
+    match watching {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::error!(%error, "the bundle's folder is not watched; reload it with SIGHUP");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_bundle_with_mistakes_never_replaces_the_one_in_force() {
+        let (broker, folder) = testing::broker().await;
+        let Broker {
+            workshop,
+            ports,
+            health,
+            ..
+        } = &broker;
+        let digest = || ports.active.snapshot().judge.digest();
+        let first = digest();
+        let target = folder.path().join("bundle/targets/api.toml");
+        let good = fs::read_to_string(&target).expect("text");
+        fs::write(&target, format!("surprise = 1\n{good}")).expect("written");
+        put_in_force(workshop, ports, health).await;
+        assert_eq!((digest(), health.report().bundle_mistakes), (first, 1));
+        fs::write(&target, good.replace("\"5m\"", "\"4m\"")).expect("written");
+        put_in_force(workshop, ports, health).await;
+        assert_eq!(health.report().bundle_mistakes, 0);
+        assert_ne!(digest(), first);
+    }
+
+    #[tokio::test]
+    async fn every_bundle_that_was_in_force_is_kept_by_its_digest() {
+        let (broker, _folder) = testing::broker().await;
+        let digest = broker.ports.active.snapshot().judge.digest();
+        let content = broker.ports.ledger.bundle(digest).await.expect("store").expect("kept");
+        assert_eq!(procura_wire::Digest::of(&content), digest);
+    }
+
+    #[tokio::test]
+    async fn a_key_set_that_cannot_be_read_leaves_the_keys_as_they_were() {
+        let (broker, _folder) = testing::broker().await;
+        let before = broker.keys.ring.public_jwks();
+        let problem = broker.keys.ring.replace(&procura_wire::Secret::new("{}".into())).err();
+        note_keys(
+            &broker.health,
+            &broker.keys.ring,
+            problem.map(|error| error.to_string()),
+        );
+        assert_eq!(broker.keys.ring.public_jwks(), before);
+        let report = broker.health.report();
+        assert!(report.signs && report.key_mistakes == 1);
+    }
+}

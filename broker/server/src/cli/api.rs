@@ -1,0 +1,161 @@
+//! Commands as clients of the broker's API.
+
+use std::{path::PathBuf, time::Duration};
+
+use procura_wire::{ErrorBody, Secret};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use super::{Failure, print::plain};
+use crate::dev::DevFile;
+
+/// Where the broker is, and who asks.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connection {
+    /// The broker's issuer URL; without it ./.procura/dev.json says
+    #[arg(long, env = "PROCURA_URL")]
+    url: Option<Url>,
+    /// File with the bearer token (or PROCURA_TOKEN holds it)
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+}
+
+/// Longest time for an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Connection {
+    /// The base URL and the bearer token that were given, if any.
+    pub(crate) fn given(&self) -> Result<(Option<Url>, Option<Secret>), Failure> {
+        let token = match &self.token_file {
+            Some(path) => Some(read_secret(path)?),
+            None => super::environment("PROCURA_TOKEN").map(Secret::new),
+        };
+        Ok((self.url.clone(), token))
+    }
+
+    /// The operators' API, by what was given or by the development broker of this folder.
+    pub(crate) fn open(&self) -> Result<Api, Failure> {
+        let (base, token) = match self.given()? {
+            (Some(url), Some(token)) => (format!("{}/v1", url.as_str().trim_end_matches('/')), token),
+            (None, None) => {
+                let dev = DevFile::read()?;
+                (dev.api, dev.operator_token)
+            }
+            (Some(_), None) => return Err(Failure::usage("--url needs a token: --token-file or PROCURA_TOKEN")),
+            (None, Some(_)) => {
+                return Err(Failure::usage(
+                    "a token needs the broker's address: --url or PROCURA_URL",
+                ));
+            }
+        };
+        Ok(Api {
+            http: client(&base)?,
+            base,
+            token,
+        })
+    }
+}
+
+/// A secret that a file holds, without the line end that editors add.
+pub(crate) fn read_secret(path: &std::path::Path) -> Result<Secret, Failure> {
+    let text = std::fs::read_to_string(path);
+    let mut text = text.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    text.truncate(text.trim_end().len());
+    Ok(Secret::new(text))
+}
+
+/// The one HTTP client of a command.
+pub(crate) fn client(url: &str) -> Result<reqwest::Client, Failure> {
+    let builder = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
+    let loopback = url.starts_with("http://127.0.0.1:") || url.starts_with("http://[::1]:");
+    // A proxy of the environment has no business between a command and the broker beside it.
+    let builder = if loopback { builder.no_proxy() } else { builder };
+    builder.build().map_err(Failure::found)
+}
+
+/// The operators' API of one broker.
+pub(crate) struct Api {
+    http: reqwest::Client,
+    base: String,
+    token: Secret,
+}
+
+impl Api {
+    /// `GET`; parameters without a value are left out.
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, Option<String>)]) -> Result<Value, Failure> {
+        let given = query
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let mut url: Url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;
+        url.query_pairs_mut().extend_pairs(given);
+        self.send(Method::GET, url).await
+    }
+
+    /// `DELETE`
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;
+        self.send(Method::DELETE, url).await
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the token authenticates the command to its broker"
+    )]
+    async fn send(&self, method: Method, url: Url) -> Result<Value, Failure> {
+        answer(self.http.request(method, url).bearer_auth(self.token.expose())).await
+    }
+}
+
+/// Sends a request and reads its JSON answer.
+pub(crate) async fn answer(request: RequestBuilder) -> Result<Value, Failure> {
+    let away = |error: reqwest::Error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        let url = error
+            .url()
+            .map(|url| url.origin().ascii_serialization())
+            .unwrap_or_default();
+        Failure::Away(format!("the broker at {url} does not answer{cause}"))
+    };
+    let response = request.send().await.map_err(away)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(away)?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|_| Failure::found("the answer is not JSON; is this a broker?"));
+    }
+    Err(refusal(status, &body))
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    let Ok(error) = serde_json::from_slice::<ErrorBody>(body) else {
+        return Failure::found(format!("the answer is {status}; is this a broker?"));
+    };
+    let mut text = format!("{} ({})", plain(&error.error_description), plain(&error.reason));
+    if let Some(explanation) = &error.explanation {
+        let internal = super::print::value(&explanation["reason"]);
+        if internal != error.reason {
+            text += &format!("\n  the log says: {internal}");
+        }
+        for near in explanation["near"].as_array().into_iter().flatten() {
+            let (rule, clause) = (super::print::value(&near["rule"]), super::print::value(&near["clause"]));
+            text += &format!("\n  rule {rule} came near; not true: {clause}");
+        }
+        let rules = super::print::value(&explanation["rules"]);
+        if !rules.is_empty() {
+            text += &format!("\n  decided by: {rules}");
+        }
+    }
+    match &error.issuance_id {
+        Some(id) => text += &format!("\n  record: {}", plain(id)),
+        None => text += &format!("\n  trace: {}", plain(&error.trace_id)),
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        Failure::Away(text)
+    } else {
+        Failure::Found(text)
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line.
+
+mod api;
+mod exchange;
+mod failure;
+pub(crate) mod keys;
+mod policy;
+pub(crate) mod print;
+mod records;
+mod show;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use url::Url;
+
+pub(crate) use api::read_secret;
+pub(crate) use exchange::sample as sample_exchange;
+pub(crate) use failure::Failure;
+pub(crate) use print::plain;
+
+/// A credential broker for AI agents and the MCP servers that they call.
+#[derive(Debug, Parser)]
+#[command(name = "procura", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a broker on loopback with an issuer of its own, for trying things out
+    Dev(Dev),
+    /// Runs the broker
+    Serve(Serve),
+    /// Checks, tests, explains and seals policy bundles
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Makes signing keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Makes secrets of servers
+    #[command(subcommand)]
+    Server(keys::Server),
+    /// Exchanges a subject token for a credential
+    Exchange(Box<exchange::Exchange>),
+    /// Lists, shows and ends sessions
+    #[command(subcommand)]
+    Session(records::Session),
+    /// Lists and undoes credentials at their targets
+    #[command(subcommand)]
+    Lease(records::Lease),
+    /// Reads the issuance log
+    #[command(subcommand)]
+    Log(records::Log),
+}
+
+/// `procura dev`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dev {
+    /// The bundle; without it ./policies/dev, which is written first where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// The sample user: alice, bob, carol or operator
+    #[arg(long = "as", value_name = "USER", default_value = "alice")]
+    pub(crate) user: String,
+    /// A loopback address; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8420")]
+    pub(crate) listen: SocketAddr,
+    /// A superuser's URL of a PostgreSQL server: runs policies/dev-postgres with a sample database there
+    #[arg(long, value_name = "URL", conflicts_with = "policies")]
+    pub(crate) postgres: Option<Url>,
+}
+
+/// `procura serve`
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// The configuration, procura.toml
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs one command.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Dev(dev) => crate::dev::run(dev).await,
+        Command::Serve(serve) => crate::serve::run(&serve.config).await,
+        Command::Policy(command) => policy::run(command),
+        Command::Keys(command) => keys::keys(command),
+        Command::Server(command) => keys::server(command),
+        Command::Exchange(command) => exchange::run(*command).await,
+        Command::Session(command) => records::session(command).await,
+        Command::Lease(command) => records::lease(command).await,
+        Command::Log(command) => records::log(command).await,
+    }
+}
+
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "the edge of the binary: PROCURA_TOKEN, CARGO")]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    fn parses(line: &str) -> bool {
+        Cli::try_parse_from(line.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn reads_the_commands_of_the_documentation() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        for line in [
+            "procura dev",
+            "procura dev --policies bundle --as bob --listen 127.0.0.1:0",
+            "procura serve --config procura.toml",
+            "procura keys new keys.json",
+            "procura keys new keys.json --rotate --algorithm ed25519",
+            "procura server new-secret",
+            "procura exchange --target tickets-api --grant read --grant write --tool list --param a=b --ttl 60 --as bob",
+            "procura exchange --target db --grant read --session new --format env",
+            "procura session list --live --json",
+            &format!("procura session end {id}"),
+            "procura lease list --state live",
+            &format!("procura lease undo {id} --json"),
+            "procura log list --subject dev/alice --outcome refused --since 2026-11-20T09:00:00Z --limit 5",
+            &format!("procura log show {id} --url https://broker.example.com --token-file t"),
+        ] {
+            assert!(parses(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn refuses_other_lines() {
+        for line in [
+            "procura",
+            "procura serve",
+            "procura exchange --target db",
+            "procura log show 7",
+            "procura session end",
+            "procura exchange --target db --grant read --format xml",
+        ] {
+            assert!(!parses(line), "{line}");
+        }
+    }
+}

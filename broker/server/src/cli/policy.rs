@@ -1,0 +1,235 @@
+//! `procura policy`: bundles, offline.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use procura_policy::{Bundle, Case, Loaded, Mistake, Options, load};
+
+use super::{
+    Failure,
+    print::{self, plain},
+};
+use crate::{dev::OPTIONS, kinds::KINDS};
+
+/// `procura policy …`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Policy {
+    /// Lists every mistake of a bundle with file and line
+    Check(Folder),
+    /// Runs the tests of a bundle
+    Test(Folder),
+    /// Says which rules decide a case, and what came nearest
+    Explain(Box<Explain>),
+    /// Writes bundle.sum: the folder is whole, `serve` may load it
+    Seal(Folder),
+}
+
+/// A bundle.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Folder {
+    /// The bundle
+    #[arg(default_value = "policies/dev")]
+    folder: PathBuf,
+}
+
+/// `procura policy explain`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    folder: Folder,
+    /// File with `[[case]]` entries, as under tests/ of a bundle; `-` reads standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "grant",
+        conflicts_with = "grant"
+    )]
+    case: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Prints the case as a test that expects what is decided now
+    #[arg(long)]
+    as_case: bool,
+}
+
+/// A case on the command line.
+#[derive(Debug, clap::Args)]
+struct Flags {
+    /// The grant (`github/read-issues`)
+    #[arg(long, requires = "server", requires = "who")]
+    grant: Option<String>,
+    /// The server
+    #[arg(long)]
+    server: Option<String>,
+    /// The tool
+    #[arg(long)]
+    tool: Option<String>,
+    /// The user (`corp/alice`)
+    #[arg(long, group = "who")]
+    user: Option<String>,
+    /// The agent that works for itself (`corp/triage-bot`)
+    #[arg(long, group = "who")]
+    agent: Option<String>,
+    /// A group of the subject
+    #[arg(long = "group")]
+    groups: Vec<String>,
+    /// The agent that acts for the subject
+    #[arg(long)]
+    actor: Option<String>,
+    /// A parameter: NAME=VALUE, the value as TOML or plain text
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    params: Vec<String>,
+    /// When (RFC 3339)
+    #[arg(long)]
+    at: Option<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(command: Policy) -> Result<(), Failure> {
+    match command {
+        Policy::Check(folder) => check(&folder.folder),
+        Policy::Test(folder) => test(&folder.folder),
+        Policy::Explain(command) => explain(*command),
+        Policy::Seal(folder) => seal(&folder.folder),
+    }
+}
+
+fn listed(mistakes: &[Mistake]) -> Failure {
+    let lines: Vec<_> = mistakes.iter().map(|mistake| plain(&mistake.to_string())).collect();
+    Failure::Found(format!(
+        "{} in the bundle\n{}",
+        count(mistakes.len(), "mistake"),
+        lines.join("\n")
+    ))
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn open(folder: &Path) -> Result<(Bundle, Loaded), Failure> {
+    let bundle = Bundle::read(folder).map_err(|mistakes| listed(&mistakes))?;
+    let loaded = load(&bundle, &KINDS, OPTIONS).map_err(|mistakes| listed(&mistakes))?;
+    Ok((bundle, loaded))
+}
+
+fn check(folder: &Path) -> Result<(), Failure> {
+    let (bundle, loaded) = open(folder)?;
+    print::line(format_args!(
+        "{}: no mistakes, {}",
+        folder.display(),
+        count(loaded.rule_count(), "rule")
+    ));
+    print::line(format_args!("digest {}", bundle.digest()));
+    if load(&bundle, &KINDS, Options::default()).is_err() {
+        print::line(format_args!(
+            "for `procura dev` only: it uses builtin:dev or an http issuer, which `serve` refuses"
+        ));
+    }
+    Ok(())
+}
+
+fn test(folder: &Path) -> Result<(), Failure> {
+    let (bundle, loaded) = open(folder)?;
+    let mut cases = 0;
+    for (path, bytes) in bundle.files().filter(|(path, _)| path.starts_with("tests/")) {
+        let read = loaded.read_cases(path, &String::from_utf8_lossy(bytes));
+        for case in read.map_err(|mistakes| listed(&mistakes))? {
+            print::line(format_args!("ok  {path}: {}", plain(&case.name)));
+            cases += 1;
+        }
+    }
+    print::line(format_args!("{} hold", count(cases, "case")));
+    Ok(())
+}
+
+fn seal(folder: &Path) -> Result<(), Failure> {
+    let bundle = Bundle::seal(folder).map_err(|mistakes| listed(&mistakes))?;
+    print::line(format_args!(
+        "{}/bundle.sum written, digest {}",
+        folder.display(),
+        bundle.digest()
+    ));
+    Ok(())
+}
+
+fn explain(command: Explain) -> Result<(), Failure> {
+    let (_, loaded) = open(&command.folder.folder)?;
+    let (file, text) = match &command.case {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => ("the command line".to_owned(), command.flags.text()?),
+    };
+    let cases = loaded.read_cases(&file, &text).map_err(|mistakes| listed(&mistakes))?;
+    let mut denied = 0;
+    for case in &cases {
+        let explanation = loaded.explain(case);
+        denied += usize::from(!explanation.permits());
+        if command.as_case {
+            print::text(format_args!("{}", loaded.as_case(case)));
+        } else {
+            print_explanation(case, &explanation, cases.len() > 1);
+        }
+    }
+    if denied > 0 && !command.as_case {
+        return Err(Failure::Found(format!("{} denied", count(denied, "case"))));
+    }
+    Ok(())
+}
+
+fn print_explanation(case: &Case, explanation: &procura_policy::Explanation, several: bool) {
+    if several {
+        print::text(format_args!("{}: ", plain(&case.name)));
+    }
+    print::line(format_args!("{}", plain(&explanation.to_string())));
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let failed = |error| Failure::usage(format!("{}: {error}", path.display()));
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+impl Flags {
+    /// The case as its file would have it.
+    fn text(&self) -> Result<String, Failure> {
+        let mut subject = toml::Table::new();
+        for (kind, id) in [("user", &self.user), ("agent", &self.agent)] {
+            subject.extend(id.iter().map(|id| (kind.to_owned(), id.as_str().into())));
+        }
+        if !self.groups.is_empty() {
+            subject.insert("groups".to_owned(), self.groups.clone().into());
+        }
+        let mut case = toml::Table::from_iter([("name".to_owned(), "the command line".into())]);
+        case.insert("subject".to_owned(), subject.into());
+        let texts = [
+            ("actor", &self.actor),
+            ("server", &self.server),
+            ("tool", &self.tool),
+            ("grant", &self.grant),
+            ("at", &self.at),
+        ];
+        for (name, text) in texts {
+            case.extend(text.iter().map(|text| (name.to_owned(), text.as_str().into())));
+        }
+        let mut params = toml::Table::new();
+        for param in &self.params {
+            let (name, text) = param
+                .split_once('=')
+                .ok_or_else(|| Failure::usage("--param is NAME=VALUE"))?;
+            let value = text.parse().unwrap_or_else(|_| toml::Value::from(text));
+            params.insert(name.to_owned(), value);
+        }
+        if !params.is_empty() {
+            case.insert("params".to_owned(), params.into());
+        }
+        let file = toml::Table::from_iter([("case".to_owned(), vec![case].into())]);
+        toml::to_string(&file).map_err(Failure::usage)
+    }
+}

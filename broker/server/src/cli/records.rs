@@ -1,0 +1,283 @@
+//! `procura session`, `procura lease`, `procura log`: what operators and auditors ask.
+
+use serde_json::Value;
+
+use super::{Failure, api::Connection, print, show};
+
+/// `procura session …`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Session {
+    /// Lists sessions, newest first
+    List(SessionList),
+    /// Shows a session and what it holds
+    Show(One),
+    /// Ends a session: what it holds is undone, the report says how far
+    End(One),
+}
+
+/// `procura lease …`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Lease {
+    /// Lists credentials that want undoing at their target, newest first
+    List(LeaseList),
+    /// Undoes one credential
+    Undo(One),
+}
+
+/// `procura log …`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Log {
+    /// Lists records, newest first
+    List(Box<LogList>),
+    /// Shows a record and verifies its commitment
+    Show(One),
+}
+
+/// One thing by its id.
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    /// Its id
+    id: uuid::Uuid,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Where from, and in which form.
+#[derive(Debug, clap::Args)]
+struct Output {
+    #[command(flatten)]
+    connection: Connection,
+    /// Prints the API's JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A page of a listing.
+#[derive(Debug, clap::Args)]
+struct Page {
+    /// At most so many
+    #[arg(long)]
+    limit: Option<u32>,
+    /// Only what is older than this id
+    #[arg(long)]
+    before: Option<uuid::Uuid>,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Page {
+    fn query(&self) -> [(&'static str, Option<String>); 2] {
+        [("limit", text(&self.limit)), ("before", text(&self.before))]
+    }
+}
+
+/// Filters of `session list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SessionList {
+    /// Only those for this subject (`corp/alice`)
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only those of this agent
+    #[arg(long)]
+    actor: Option<String>,
+    /// Only those of this server
+    #[arg(long)]
+    server: Option<String>,
+    /// Only those that are live
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    page: Page,
+}
+
+/// Filters of `lease list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LeaseList {
+    /// Only those at this target
+    #[arg(long)]
+    target: Option<String>,
+    /// Only those of this session
+    #[arg(long)]
+    session: Option<uuid::Uuid>,
+    /// Only those in this state: intended, live, undoing, gone
+    #[arg(long)]
+    state: Option<String>,
+    #[command(flatten)]
+    page: Page,
+}
+
+/// Filters of `log list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogList {
+    /// Only those for this subject (`corp/alice`)
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only those of this agent
+    #[arg(long)]
+    actor: Option<String>,
+    /// Only those of this server
+    #[arg(long)]
+    server: Option<String>,
+    /// Only those of this tool
+    #[arg(long)]
+    tool: Option<String>,
+    /// Only those at this target
+    #[arg(long)]
+    target: Option<String>,
+    /// Only those of this grant
+    #[arg(long)]
+    grant: Option<String>,
+    /// Only those of this session
+    #[arg(long)]
+    session: Option<uuid::Uuid>,
+    /// Only those of this: exchange, use, revocation, `session_end`
+    #[arg(long)]
+    event: Option<String>,
+    /// Only those that ended so: issued, refused, reported, done
+    #[arg(long)]
+    outcome: Option<String>,
+    /// Only those about this issuance
+    #[arg(long)]
+    about: Option<uuid::Uuid>,
+    /// At or after (RFC 3339)
+    #[arg(long)]
+    since: Option<String>,
+    /// Before (RFC 3339)
+    #[arg(long)]
+    until: Option<String>,
+    #[command(flatten)]
+    page: Page,
+}
+
+fn text(value: &Option<impl ToString>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
+}
+
+/// Runs `procura session`.
+pub(crate) async fn session(command: Session) -> Result<(), Failure> {
+    match command {
+        Session::List(list) => {
+            let mut query = vec![
+                ("subject", list.subject),
+                ("actor", list.actor),
+                ("server", list.server),
+                ("live", list.live.then(|| "true".to_owned())),
+            ];
+            query.extend(list.page.query());
+            let columns = ["id", "subject", "actor", "server", "opened", "issuances", "state"];
+            let mut answer = list.page.output.connection.open()?.get("/sessions", &query).await?;
+            for session in answer["sessions"].as_array_mut().into_iter().flatten() {
+                flatten_session(session, list.page.output.json);
+            }
+            print::listing(&answer, "sessions", &columns, list.page.output.json)
+        }
+        Session::Show(one) => {
+            let answer = one
+                .output
+                .connection
+                .open()?
+                .get(&format!("/sessions/{}", one.id), &[])
+                .await?;
+            one.print(&answer, show::session)
+        }
+        Session::End(one) => {
+            let answer = one
+                .output
+                .connection
+                .open()?
+                .delete(&format!("/sessions/{}", one.id))
+                .await?;
+            one.print(&answer, show::report)
+        }
+    }
+}
+
+/// For a table: the subject's id alone, and one word about its state.
+fn flatten_session(session: &mut Value, as_json: bool) {
+    if !as_json {
+        session["subject"] = session["subject"]["id"].take();
+        let ended = session["ended"]["by"].as_str();
+        session["state"] = ended
+            .map_or_else(|| "open".to_owned(), |by| format!("ended by {by}"))
+            .into();
+    }
+}
+
+/// Runs `procura lease`.
+pub(crate) async fn lease(command: Lease) -> Result<(), Failure> {
+    match command {
+        Lease::List(list) => {
+            let mut query = vec![
+                ("target", list.target),
+                ("session", text(&list.session)),
+                ("state", list.state),
+            ];
+            query.extend(list.page.query());
+            let answer = list.page.output.connection.open()?.get("/leases", &query).await?;
+            let columns = ["id", "target", "state", "until", "attempts", "session"];
+            print::listing(&answer, "leases", &columns, list.page.output.json)
+        }
+        Lease::Undo(one) => {
+            let answer = one
+                .output
+                .connection
+                .open()?
+                .delete(&format!("/leases/{}", one.id))
+                .await?;
+            one.print(&answer, show::members)
+        }
+    }
+}
+
+/// Runs `procura log`.
+pub(crate) async fn log(command: Log) -> Result<(), Failure> {
+    match command {
+        Log::List(list) => {
+            let mut query = vec![
+                ("subject", list.subject),
+                ("actor", list.actor),
+                ("server", list.server),
+                ("tool", list.tool),
+                ("target", list.target),
+                ("grant", list.grant),
+                ("session", text(&list.session)),
+                ("event", list.event),
+                ("outcome", list.outcome),
+                ("about", text(&list.about)),
+                ("since", list.since),
+                ("until", list.until),
+            ];
+            query.extend(list.page.query());
+            let answer = list.page.output.connection.open()?.get("/issuances", &query).await?;
+            let columns = [
+                "at", "id", "event", "outcome", "subject", "server", "target", "grants", "reason",
+            ];
+            print::listing(&answer, "issuances", &columns, list.page.output.json)
+        }
+        Log::Show(one) => {
+            let answer = one
+                .output
+                .connection
+                .open()?
+                .get(&format!("/issuances/{}", one.id), &[])
+                .await?;
+            let proof = show::verify(&answer);
+            one.print(&answer, |answer| show::record(answer, proof))?;
+            if proof == show::Proof::Broken {
+                return Err(Failure::found("the commitment does not fit the clear text"));
+            }
+            Ok(())
+        }
+    }
+}
+
+impl One {
+    fn print(&self, answer: &Value, readable: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+        if self.output.json {
+            print::json(answer);
+        } else {
+            print::text(format_args!("{}", readable(answer)));
+        }
+        Ok(())
+    }
+}

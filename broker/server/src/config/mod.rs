@@ -1,0 +1,102 @@
+//! `procura.toml`: read once at start, checked whole, and dropped after assembly.
+
+mod check;
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use procura_sources::SourceConfig;
+use procura_wire::Name;
+use serde::Deserialize;
+use url::Url;
+
+/// A checked configuration of `procura serve`. Paths are relative to the file's folder.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) issuer: Url,
+    pub(crate) policies: PathBuf,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) store: Store,
+    /// Reference to the JWK set that tokens are signed with.
+    pub(crate) token_keys: String,
+    pub(crate) sources: BTreeMap<Name, SourceConfig>,
+    pub(crate) network: Network,
+    pub(crate) tls: Tls,
+    pub(crate) mint_budget: Duration,
+}
+
+/// Where the log, sessions and leases are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A file with the URL of a PostgreSQL database; it holds a password.
+    Postgres(PathBuf),
+}
+
+/// What outgoing connections may reach beside public addresses.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Network {
+    /// Hosts, addresses or networks, as the bundle's URLs write them.
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
+}
+
+/// Certificates.
+#[derive(Debug, Default)]
+pub(crate) struct Tls {
+    /// Certificate chain and key of the public listener, PEM; `None` only on loopback.
+    pub(crate) server: Option<(PathBuf, PathBuf)>,
+    /// Roots that are trusted beside the system's, PEM.
+    pub(crate) extra_ca: Option<PathBuf>,
+}
+
+/// One mistake, with its line where it stands in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    line: Option<usize>,
+    problem: String,
+}
+
+/// Everything that is wrong with a configuration file.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    path: PathBuf,
+    mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, mistake) in self.mistakes.iter().enumerate() {
+            let end = if count == 0 { "" } else { "\n" };
+            match mistake.line {
+                Some(line) => write!(f, "{end}{}:{line}: {}", self.path.display(), mistake.problem)?,
+                None => write!(f, "{end}{}: {}", self.path.display(), mistake.problem)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |mistakes| ConfigError {
+            path: path.to_owned(),
+            mistakes,
+        };
+        let text = fs::read_to_string(path).map_err(|error| {
+            let problem = format!("cannot be read: {error}");
+            fail(vec![Mistake { line: None, problem }])
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        check::check(&text, folder).map_err(fail)
+    }
+}

@@ -1,0 +1,203 @@
+//! `procura dev`: a broker on loopback with an issuer of its own, for trying things out.
+
+mod banner;
+mod file;
+mod issuer;
+mod postgres;
+mod sample;
+mod state;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use procura_core::{catalogue::ServerAuth, judgement::Judge};
+use procura_identity::{Builtin, HttpOptions};
+use procura_policy::Options;
+use procura_sources::SourceConfig;
+use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
+use procura_wire::{Name, Secret};
+use url::Url;
+
+use crate::{
+    assembly::{self, Broker, Machine, Trust},
+    background::Watch,
+    bundle::{self, Rejected, Workshop},
+    cli::{self, Failure, keys::new_secret},
+    config::Store,
+    http,
+    running::{Doors, Running, Signals, bind},
+    store::Engine,
+    telemetry::{self, Logs},
+};
+
+pub(crate) use file::DevFile;
+pub(crate) use issuer::{BUILTIN, DevIssuer, subject_token};
+use sample::Sample;
+use state::State;
+
+/// How long subject tokens live.
+const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+/// How long operators' tokens live at most.
+const OPERATOR_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const MINT_BUDGET: Duration = Duration::from_secs(10);
+
+/// What `dev` and `policy check` accept beside what `serve` does.
+pub(crate) const OPTIONS: Options = Options {
+    allow_builtin: true,
+    allow_http_loopback: true,
+};
+
+/// Runs until a signal.
+pub(crate) async fn run(dev: cli::Dev) -> Result<(), Failure> {
+    telemetry::logs(Logs::Text);
+    let signals = Signals::listen()?;
+    if !dev.listen.ip().is_loopback() {
+        return Err(Failure::usage(
+            "dev listens on loopback only; to serve others, use `procura serve`",
+        ));
+    }
+    let doors = Doors {
+        public: bind(dev.listen)?,
+        tls: None,
+        admin: None,
+    };
+    let url = Url::parse(&format!("http://{}", doors.public.address())).map_err(Failure::usage)?;
+    let mut stage = build(&dev, &url).await?;
+    let broker = Arc::clone(&stage.broker);
+    let routes = http::public(broker.app(&url, Some(Arc::clone(&stage.issuer))), "/");
+    let running = Running::start(Arc::clone(&broker), routes, doors, Watch::Files);
+    stage.file.operator_token = stage.issuer.operator(&broker.ports).map_err(Failure::found)?;
+    stage.file.write()?;
+    banner::greet(&stage).await;
+    running.background.also(renew(stage));
+    running.until(signals).await;
+    DevFile::remove();
+    Ok(())
+}
+
+/// A broker with what a newcomer tries.
+struct Stage {
+    broker: Arc<Broker>,
+    issuer: Arc<DevIssuer>,
+    file: DevFile,
+    /// `None` where the bundle has nothing to show.
+    sample: Option<Sample>,
+    /// A database is there to log in to.
+    postgres: bool,
+}
+
+/// Writes a fresh operators' token in time, for as long as the broker runs.
+async fn renew(mut stage: Stage) {
+    let ports = Arc::clone(&stage.broker.ports);
+    loop {
+        ports.clock.sleep(stage.issuer.operator_life / 2).await;
+        let renewed = stage.issuer.operator(&ports).map_err(Failure::found).and_then(|token| {
+            stage.file.operator_token = token;
+            stage.file.write()
+        });
+        if let Err(failure) = renewed {
+            tracing::error!(%failure, "the operators' token was not renewed");
+        }
+    }
+}
+
+async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
+    let machine = Machine::start()?;
+    let state = State::open()?;
+    let engine = Engine::open(&Store::Sqlite(state.path("store.sqlite")), &machine).await?;
+    let (folder, sources) = match &dev.postgres {
+        Some(server) => postgres::prepare(server, &state, &machine).await?,
+        None => (
+            state::bundle(dev.policies.as_deref())?,
+            BTreeMap::<Name, SourceConfig>::new(),
+        ),
+    };
+    let judge = judge(&folder)?;
+    let sample = sample::find(judge.as_ref(), &dev.user, machine.clock.now(), &banner::program());
+    let identifier = assembly::identifier(url);
+    let issuer = dev_issuer(&identifier, judge.as_ref(), &dev.user, &machine)?;
+    let secret = new_secret(machine.entropy.as_ref());
+    let trust = trust(&issuer, judge.as_ref(), &secret);
+    let keys = state.keys()?;
+    let workshop = Workshop {
+        folder,
+        options: OPTIONS,
+        signer: Arc::clone(&keys.ring) as _,
+        sources: crate::serve::sources(sources, &machine)?,
+        ledger: engine.ledger(),
+        issuer: identifier.clone(),
+        machine,
+    };
+    Ok(Stage {
+        broker: Arc::new(assembly::build(engine, workshop, keys, trust, MINT_BUDGET).await?),
+        issuer: Arc::new(issuer),
+        file: dev_file(&identifier, sample.as_ref(), secret),
+        sample,
+        postgres: dev.postgres.is_some(),
+    })
+}
+
+/// The bundle's rules, before the broker that will judge by them is there.
+fn judge(folder: &Path) -> Result<Arc<dyn Judge>, Failure> {
+    let loaded = bundle::load(folder, OPTIONS);
+    let (_, judge) = loaded.map_err(|mistakes| Failure::usage(Rejected::Mistakes(mistakes)))?;
+    Ok(judge)
+}
+
+fn dev_issuer(identifier: &str, judge: &dyn Judge, user: &str, machine: &Machine) -> Result<DevIssuer, Failure> {
+    let catalogue = judge.catalogue();
+    let declared = sample::builtin_alias(catalogue).and_then(|alias| catalogue.issuers.get(alias));
+    let longest = declared.map_or(TOKEN_LIFE, |issuer| issuer.max_token_lifetime);
+    let claim = declared
+        .and_then(|issuer| issuer.groups.as_ref())
+        .map(|groups| groups.claim.clone());
+    let server = sample::servers(catalogue).into_iter().next();
+    let set = new_set(SigningAlgorithm::Es256).map_err(Failure::found)?;
+    let mut sid = [0; 8];
+    machine.entropy.fill(&mut sid);
+    Ok(DevIssuer {
+        iss: format!("{identifier}/dev"),
+        keys: Keyring::parse(&set).map_err(Failure::found)?,
+        audience: server.map(|(_, server)| server.resource.clone()).unwrap_or_default(),
+        groups_claim: claim.unwrap_or_else(|| "groups".to_owned()),
+        user: user.to_owned(),
+        sid: format!("dev-{}", hex::encode(sid)),
+        life: TOKEN_LIFE.min(longest),
+        operator_life: OPERATOR_LIFE.min(longest),
+    })
+}
+
+fn trust(issuer: &DevIssuer, judge: &dyn Judge, secret: &Secret) -> Trust {
+    let servers = judge.catalogue().servers.iter();
+    let builtin = servers.filter(|(_, server)| matches!(server.auth, ServerAuth::BuiltinDev));
+    Trust {
+        http: HttpOptions {
+            allow_http_loopback: true,
+            ..HttpOptions::default()
+        },
+        builtin: Some(Builtin {
+            issuer_identifier: issuer.iss.clone(),
+            jwks: issuer.keys.public_jwks(),
+        }),
+        dev_secrets: builtin.map(|(name, _)| (name.clone(), secret.digest())).collect(),
+    }
+}
+
+fn dev_file(issuer: &str, sample: Option<&Sample>, client_secret: Secret) -> DevFile {
+    let shown = |member: fn(&Sample) -> String| sample.map(member).unwrap_or_default();
+    DevFile {
+        issuer: issuer.to_owned(),
+        subject_token_endpoint: format!("{issuer}/dev/subject-token"),
+        token_endpoint: format!("{issuer}/token"),
+        jwks_uri: format!("{issuer}/jwks.json"),
+        introspection_endpoint: format!("{issuer}/introspect"),
+        revocation_endpoint: format!("{issuer}/revoke"),
+        client_id: shown(|sample| sample.server.to_string()),
+        client_secret,
+        audience: shown(|sample| sample.target.to_string()),
+        scope: shown(|sample| sample.grant.to_string()),
+        tool: shown(|sample| sample.tool.clone()),
+        api: format!("{issuer}/v1"),
+        operator_token: Secret::new(String::new()),
+        pid: std::process::id(),
+    }
+}

@@ -1,0 +1,277 @@
+//! Reads bodies within their limits, and who the caller says to be.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use procura_core::identity::ClientCredentials;
+use procura_wire::{Form, FormFault, Reason, Secret, unescape};
+use zeroize::Zeroizing;
+
+use super::reply::Challenge;
+
+/// Media type of forms.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+/// Largest body, bytes.
+const MAX_BODY: usize = 256 * 1024;
+/// Longest time for a body to arrive.
+const MAX_BODY_TIME: Duration = Duration::from_secs(10);
+/// Longest client id, bytes.
+const MAX_CLIENT_ID: usize = 256;
+/// Longest client secret, bytes.
+const MAX_CLIENT_SECRET: usize = 1024;
+
+/// Reads a form body (RFC 6749 section 3.2 and appendix B). Parameters in the query are refused.
+pub(crate) async fn form(parts: &Parts, body: Body) -> Result<Form, FormFault> {
+    let body = read(parts, body, FORM).await.map_err(fault)?;
+    Form::decode(&body)
+}
+
+/// Reads a JSON body.
+pub(crate) async fn json(parts: &Parts, body: Body) -> Result<Bytes, FormFault> {
+    read(parts, body, "application/json").await.map_err(fault)
+}
+
+fn fault(reason: Reason) -> FormFault {
+    FormFault { reason, param: None }
+}
+
+async fn read(parts: &Parts, body: Body, media_type: &str) -> Result<Bytes, Reason> {
+    if parts.uri.query().is_some() {
+        return Err(Reason::HttpQueryParams);
+    }
+    let headers = &parts.headers;
+    if !is_media_type(headers, media_type) || headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Reason::HttpContentType);
+    }
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > MAX_BODY as u64) {
+        return Err(Reason::HttpTooLarge);
+    }
+    limited(body).await
+}
+
+/// Reads a body within its limits of size and time.
+pub(crate) async fn limited(body: Body) -> Result<Bytes, Reason> {
+    match tokio::time::timeout(MAX_BODY_TIME, axum::body::to_bytes(body, MAX_BODY)).await {
+        Err(_) => Err(Reason::HttpSlow),
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error);
+            let limit = source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            // Without the limit it is a connection that broke off.
+            Err(if limit { Reason::HttpTooLarge } else { Reason::HttpSlow })
+        }
+    }
+}
+
+/// Whether the one Content-Type is `expected`, in UTF-8 where it names a charset.
+pub(crate) fn is_media_type(headers: &HeaderMap, expected: &str) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    let utf8 = |part: &str| {
+        part.split_once('=').is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+    };
+    media_type.eq_ignore_ascii_case(expected) && parts.all(utf8)
+}
+
+/// What the caller presents to prove who it is, in the header or in the form; never both
+/// (RFC 6749 section 2.3). What cannot be read authenticates nobody.
+pub(crate) fn credentials(headers: &HeaderMap, form: &mut Form) -> Result<ClientCredentials, FormFault> {
+    let assertion = form.has("client_assertion") || form.has("client_assertion_type");
+    let id = form.take("client_id", MAX_CLIENT_ID)?;
+    let secret = form.take("client_secret", MAX_CLIENT_SECRET)?;
+    let in_header = headers.contains_key(header::AUTHORIZATION);
+    let methods = usize::from(assertion) + usize::from(secret.is_some()) + usize::from(in_header);
+    if methods > 1 {
+        return Err(fault(Reason::ClientMultipleMethods));
+    }
+    if in_header {
+        let credentials = basic(headers)?;
+        let same = |basic: &str| id.as_ref().is_none_or(|id| *id == Secret::new(basic.to_owned()));
+        return match &credentials {
+            ClientCredentials::Basic { id: basic, .. } if !same(basic) => Err(fault(Reason::ClientMultipleMethods)),
+            _ => Ok(credentials),
+        };
+    }
+    Ok(match (id, secret) {
+        (Some(id), Some(secret)) => ClientCredentials::Body {
+            id: public(&id),
+            secret,
+        },
+        _ => ClientCredentials::None,
+    })
+}
+
+/// Credentials of the Authorization header (RFC 7617; both parts form-encoded as RFC 6749 section 2.3.1 says).
+pub(crate) fn basic(headers: &HeaderMap) -> Result<ClientCredentials, FormFault> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (Some(_), Some(_)) => Err(fault(Reason::ClientMultipleMethods)),
+        (value, _) => Ok(value.and_then(read_basic).unwrap_or(ClientCredentials::None)),
+    }
+}
+
+fn read_basic(value: &HeaderValue) -> Option<ClientCredentials> {
+    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    let secret = Secret::new(unescape(&pair[colon + 1..])?);
+    let fits = colon <= MAX_CLIENT_ID && secret.len() <= MAX_CLIENT_SECRET;
+    fits.then_some(ClientCredentials::Basic {
+        id: unescape(&pair[..colon])?,
+        secret,
+    })
+}
+
+/// How a 401 to this caller asks for credentials (RFC 6749 section 5.2).
+pub(crate) fn challenge(headers: &HeaderMap) -> Challenge {
+    if headers.contains_key(header::AUTHORIZATION) {
+        Challenge::Basic
+    } else {
+        Challenge::None
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client id is no secret; forms hold nothing else"
+)]
+fn public(id: &Secret) -> String {
+    id.expose().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn read_credentials(authorization: Option<&str>, body: &str) -> Result<(String, bool), Reason> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, value.parse().expect("header"));
+        }
+        let mut form = Form::decode(body.as_bytes()).expect("form");
+        match credentials(&headers, &mut form).map_err(|fault| fault.reason)? {
+            ClientCredentials::Basic { id, secret } => Ok((id, secret == Secret::new("s:1%".into()))),
+            ClientCredentials::Body { id, secret } => Ok((id, secret == Secret::new("s".into()))),
+            ClientCredentials::None => Ok((String::new(), false)),
+        }
+    }
+
+    fn encoded(pair: &str) -> String {
+        format!("Basic {}", STANDARD.encode(pair))
+    }
+
+    #[test]
+    fn req_007_basic_is_form_decoded_and_the_body_works_too() {
+        let basic = encoded("my%2Dserver:s%3A1%25");
+        assert_eq!(read_credentials(Some(&basic), "a=1"), Ok(("my-server".into(), true)));
+        assert_eq!(
+            read_credentials(None, "client_id=x&client_secret=s"),
+            Ok(("x".into(), true))
+        );
+    }
+
+    #[test]
+    fn req_006_two_methods_are_refused_and_never_tried_in_turn() {
+        let basic = encoded("x:s");
+        for (header, body) in [
+            (Some(basic.as_str()), "client_secret=s"),
+            (Some(basic.as_str()), "client_id=y"),
+            (Some(basic.as_str()), "client_assertion=j"),
+            (Some("Bearer t"), "client_id=x&client_secret=s"),
+            (None, "client_id=x&client_secret=s&client_assertion=j"),
+            (None, "client_secret=s&client_assertion_type=t"),
+        ] {
+            assert_eq!(
+                read_credentials(header, body),
+                Err(Reason::ClientMultipleMethods),
+                "{header:?} {body}"
+            );
+        }
+        assert_eq!(read_credentials(Some(&basic), "client_id=x"), Ok(("x".into(), false)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_authenticates_nobody() {
+        let no_colon = encoded("xs");
+        for (header, body) in [
+            (Some("Basic !"), ""),
+            (Some(no_colon.as_str()), ""),
+            (Some("Bearer t"), ""),
+            (None, "client_secret=s"),
+            (None, "client_id=x"),
+            (None, "client_assertion=j"),
+            (None, ""),
+        ] {
+            assert_eq!(
+                read_credentials(header, body),
+                Ok((String::new(), false)),
+                "{header:?} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn req_003_the_body_is_a_form_in_utf_8() {
+        let is_form = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            }
+            is_media_type(&headers, "application/x-www-form-urlencoded")
+        };
+        assert!(is_form(&["application/x-www-form-urlencoded"]));
+        assert!(is_form(&["application/x-www-form-urlencoded;charset=UTF-8"]));
+        assert!(is_form(&["Application/X-WWW-Form-Urlencoded; charset=\"utf-8\""]));
+        assert!(!is_form(&["application/x-www-form-urlencoded; charset=utf-16"]));
+        assert!(!is_form(&["application/json"]));
+        assert!(!is_form(&[]));
+        assert!(!is_form(&["application/x-www-form-urlencoded", "text/plain"]));
+    }
+
+    async fn posted(uri: &str, body: Body) -> Result<Form, Reason> {
+        let request = axum::http::Request::post(uri)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body)
+            .expect("request");
+        let (parts, body) = request.into_parts();
+        form(&parts, body).await.map_err(|fault| fault.reason)
+    }
+
+    #[tokio::test]
+    async fn parameters_in_the_query_are_refused() {
+        let answer = posted("/token?a=1", Body::from("b=1")).await;
+        assert_eq!(answer.err(), Some(Reason::HttpQueryParams));
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_and_never_cut() {
+        let most = "a".repeat(MAX_BODY);
+        assert!(posted("/token", Body::from(most.clone())).await.is_ok());
+        let answer = posted("/token", Body::from(most + "a")).await;
+        assert_eq!(answer.err(), Some(Reason::HttpTooLarge));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_given_up() {
+        let endless = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(posted("/token", endless).await.err(), Some(Reason::HttpSlow));
+    }
+}

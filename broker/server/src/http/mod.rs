@@ -1,0 +1,104 @@
+//! The broker over HTTP: one public listener and one for its administrator.
+
+mod admin;
+pub(crate) mod body;
+mod door;
+mod filters;
+mod listen;
+mod metadata;
+mod reply;
+mod speaking;
+#[cfg(test)]
+mod tests;
+mod token;
+mod v1;
+mod views;
+
+use std::sync::Arc;
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+use procura_core::{catalogue::Issuer, ports::Ports};
+use procura_target_jwt::Keyring;
+use procura_wire::Reason;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use admin::admin;
+pub(crate) use door::Host;
+pub(crate) use listen::{Listener, bind};
+pub(crate) use metadata::server_metadata_path;
+pub(crate) use reply::Site;
+
+use crate::{dev::DevIssuer, telemetry::Failures};
+pub(crate) use door::Door;
+
+/// Everything that handlers need.
+pub(crate) struct App {
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) keys: Arc<Keyring>,
+    pub(crate) site: Site,
+    pub(crate) host: Host,
+    pub(crate) requests: TaskTracker,
+    pub(crate) failures: Arc<Failures>,
+    pub(crate) dev: Option<Arc<DevIssuer>>,
+}
+
+impl App {
+    /// The identifier that an issuer's tokens carry as `iss`.
+    pub(crate) fn issuer_of(&self, issuer: &Issuer) -> String {
+        match &self.dev {
+            Some(dev) if issuer.issuer == crate::dev::BUILTIN => dev.iss.clone(),
+            _ => issuer.issuer.clone(),
+        }
+    }
+}
+
+/// The public listener's routes. `path` is that of the issuer.
+pub(crate) fn public(app: Arc<App>, path: &str) -> Router {
+    let mut routes = Router::new()
+        .route("/token", post(token::token))
+        .route("/revoke", post(token::revoke))
+        .route("/introspect", post(token::introspect))
+        .route("/jwks.json", get(metadata::jwks))
+        .route("/errors", get(metadata::errors))
+        .nest("/v1", api());
+    if app.dev.is_some() {
+        routes = routes.route("/dev/subject-token", post(crate::dev::subject_token));
+    }
+    let base = path.trim_end_matches('/');
+    let routes = if base.is_empty() {
+        routes
+    } else {
+        Router::new().nest(base, routes)
+    };
+    routes
+        .route(&metadata::server_metadata_path(path), get(metadata::server))
+        .route(&metadata::resource_metadata_path(path), get(metadata::resource))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), door::enter))
+        .with_state(app)
+}
+
+fn api() -> Router<Arc<App>> {
+    Router::new()
+        .route("/uses", post(token::uses))
+        .route("/issuances", get(v1::issuances))
+        .route("/issuances/{id}", get(v1::issuance))
+        .route("/sessions", get(v1::sessions))
+        .route("/sessions/{id}", get(v1::session).delete(v1::end_session))
+        .route("/leases", get(v1::leases))
+        .route("/leases/{id}", axum::routing::delete(v1::undo_lease))
+        .route("/openapi.json", get(metadata::openapi))
+}
+
+async fn unknown_path(door: Door) -> axum::response::Response {
+    door.refuse(Reason::V1NotFound)
+}
+
+/// RFC 6749 section 3.2: the router adds the Allow header.
+async fn unknown_method(door: Door) -> axum::response::Response {
+    door.refuse(Reason::HttpMethod)
+}

@@ -1,0 +1,349 @@
+//! The one place where outcomes become OAuth JSON.
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use procura_core::{
+    exchange::{Explanation, Issued, Refused},
+    ids::{IssuanceId, SessionId},
+};
+use procura_wire::{ErrorBody, FormFault, Name, Reason, TokenType};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What answers need to know of the broker.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// The broker's issuer identifier, without a slash at its end.
+    pub(crate) issuer: String,
+    /// Answers explain denials, requests from web pages are refused.
+    pub(crate) dev: bool,
+}
+
+/// How a 401 asks for credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    /// Not at all: the caller did not use the Authorization header.
+    None,
+    /// RFC 7617.
+    Basic,
+    /// RFC 6750 with the resource metadata of RFC 9728.
+    Bearer,
+}
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    reason: Reason,
+    param: Option<&'static str>,
+    issuance: Option<IssuanceId>,
+    explanation: Option<Explanation>,
+    challenge: Challenge,
+}
+
+impl Refusal {
+    pub(crate) fn with(self, challenge: Challenge) -> Self {
+        Self { challenge, ..self }
+    }
+
+    pub(crate) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whether it happened before the caller was authenticated, so that no record tells of it.
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        self.issuance.is_none()
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            param: None,
+            issuance: None,
+            explanation: None,
+            challenge: Challenge::None,
+        }
+    }
+}
+
+impl From<FormFault> for Refusal {
+    fn from(fault: FormFault) -> Self {
+        Self {
+            param: fault.param,
+            ..fault.reason.into()
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        Self {
+            param: refused.param,
+            issuance: refused.issuance,
+            explanation: refused.explanation,
+            ..refused.reason.into()
+        }
+    }
+}
+
+/// A successful exchange, as `procura_wire::TokenResponse` reads it.
+#[derive(Serialize)]
+struct Success<'a> {
+    access_token: &'a str,
+    issued_token_type: TokenType,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<[&'a Value; 1]>,
+    session: SessionId,
+    issuance_id: IssuanceId,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    per_call: bool,
+}
+
+/// The answer to a successful exchange (RFC 8693 section 2.2.1).
+#[expect(clippy::disallowed_methods, reason = "the credential leaves for its caller here")]
+pub(crate) fn issued(issued: &Issued) -> Response {
+    let scope: Vec<_> = issued.scope.iter().map(Name::as_str).collect();
+    Json(Success {
+        access_token: issued.value.expose(),
+        issued_token_type: issued.issued_type,
+        token_type: issued.issued_type.scheme(),
+        expires_in: issued.expires_in,
+        scope: scope.join(" "),
+        authorization_details: issued.details.as_ref().map(|details| [details]),
+        session: issued.session,
+        issuance_id: issued.issuance,
+        per_call: issued.per_call,
+    })
+    .into_response()
+}
+
+/// The answer to whatever was refused (RFC 6749 section 5.2, RFC 6750 section 3).
+pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
+    let reason = refusal.reason.on_the_wire();
+    let parameter = refusal
+        .param
+        .map(|name| format!(" Parameter: {name}"))
+        .unwrap_or_default();
+    // What would have matched stands in the log only, but in development mode.
+    let explanation = refusal.explanation.as_ref().filter(|_| site.dev);
+    let explanation = explanation.and_then(|explanation| serde_json::to_value(explanation).ok());
+    let body = ErrorBody {
+        error: reason.error().as_str().to_owned(),
+        error_description: format!("{}{parameter}", reason.text()),
+        error_uri: Some(format!("{}/errors#{}", site.issuer, reason.code())),
+        reason: reason.code().to_owned(),
+        trace_id: trace.to_owned(),
+        issuance_id: refusal.issuance.map(|id| id.to_string()),
+        explanation,
+    };
+    let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(body)).into_response();
+    let mut set = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    };
+    if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+        match refusal.challenge {
+            Challenge::None => {}
+            Challenge::Basic => set(header::WWW_AUTHENTICATE, r#"Basic realm="procura""#.to_owned()),
+            Challenge::Bearer => set(header::WWW_AUTHENTICATE, bearer(site, reason)),
+        }
+    }
+    if let Some(seconds) = reason.retry_after() {
+        set(header::RETRY_AFTER, seconds.to_string());
+    }
+    if matches!(reason, Reason::HttpSlow | Reason::HttpTooLarge) {
+        set(header::CONNECTION, "close".to_owned());
+    }
+    response
+}
+
+fn bearer(site: &Site, reason: Reason) -> String {
+    format!(
+        r#"Bearer realm="procura", error="{}", resource_metadata="{}""#,
+        reason.error().as_str(),
+        super::metadata::resource_metadata_uri(&site.issuer)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use axum::body::to_bytes;
+    use procura_core::judgement::NearMiss;
+    use procura_wire::{Secret, TokenResponse};
+    use serde_json::json;
+
+    use super::*;
+
+    fn site(dev: bool) -> Site {
+        Site {
+            issuer: "https://broker.example.com".to_owned(),
+            dev,
+        }
+    }
+
+    async fn shown(response: Response) -> String {
+        let status = response.status();
+        let mut headers: Vec<_> = response
+            .headers()
+            .iter()
+            .filter(|(name, _)| *name != header::CONTENT_LENGTH)
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect();
+        headers.sort();
+        let body = to_bytes(response.into_body(), 1 << 20).await.expect("body");
+        let body: BTreeMap<String, Value> = serde_json::from_slice(&body).expect("json");
+        let body = serde_json::to_string_pretty(&body).expect("text");
+        format!("{status}\n{}\n{body}", headers.join("\n"))
+    }
+
+    #[tokio::test]
+    async fn req_010_req_023_an_issued_credential_says_its_type_end_and_scope() {
+        let id = uuid::Uuid::from_u128(7);
+        let answer = issued(&Issued {
+            value: Secret::new("t".to_owned()),
+            issued_type: TokenType::AccessToken,
+            expires_in: 300,
+            scope: vec!["read".parse().expect("name"), "write".parse().expect("name")],
+            details: Some(json!({"team": ["support"], "type": "jwt"})),
+            session: SessionId(id),
+            issuance: IssuanceId(id),
+            per_call: true,
+        });
+        let shown = shown(answer).await;
+        insta::assert_snapshot!(shown, @r#"
+        200 OK
+        content-type: application/json
+        {
+          "access_token": "t",
+          "authorization_details": [
+            {
+              "team": [
+                "support"
+              ],
+              "type": "jwt"
+            }
+          ],
+          "expires_in": 300,
+          "issuance_id": "00000000-0000-0000-0000-000000000007",
+          "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+          "per_call": true,
+          "scope": "read write",
+          "session": "00000000-0000-0000-0000-000000000007",
+          "token_type": "Bearer"
+        }
+        "#);
+        let (_, body) = shown.split_once("json\n").expect("body");
+        assert!(serde_json::from_str::<TokenResponse>(body).is_ok_and(|read| read.per_call));
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_a_parameter_names_it() {
+        let refusal = FormFault::of(Reason::ParamMissing, "scope").into();
+        insta::assert_snapshot!(shown(refused(&site(false), "abc", &refusal)).await, @r#"
+        400 Bad Request
+        content-type: application/json
+        {
+          "error": "invalid_request",
+          "error_description": "A required parameter is missing or empty; add it. Parameter: scope",
+          "error_uri": "https://broker.example.com/errors#param.missing",
+          "reason": "param.missing",
+          "trace_id": "abc"
+        }
+        "#);
+    }
+
+    #[tokio::test]
+    async fn req_012_a_caller_that_used_basic_is_challenged_with_basic() {
+        let refusal = Refusal::from(Reason::ClientSecretExpired).with(Challenge::Basic);
+        insta::assert_snapshot!(shown(refused(&site(false), "abc", &refusal)).await, @r#"
+        401 Unauthorized
+        content-type: application/json
+        www-authenticate: Basic realm="procura"
+        {
+          "error": "invalid_client",
+          "error_description": "The server is unknown or its credentials are not valid.",
+          "error_uri": "https://broker.example.com/errors#client.unauthenticated",
+          "reason": "client.unauthenticated",
+          "trace_id": "abc"
+        }
+        "#);
+    }
+
+    #[tokio::test]
+    async fn req_067_the_api_names_its_resource_metadata() {
+        let refusal = Refusal::from(Reason::V1Unauthenticated).with(Challenge::Bearer);
+        insta::assert_snapshot!(shown(refused(&site(false), "abc", &refusal)).await, @r#"
+        401 Unauthorized
+        content-type: application/json
+        www-authenticate: Bearer realm="procura", error="invalid_token", resource_metadata="https://broker.example.com/.well-known/oauth-protected-resource/v1"
+        {
+          "error": "invalid_token",
+          "error_description": "Send a bearer token of an operator whose sole audience is this API.",
+          "error_uri": "https://broker.example.com/errors#v1.unauthenticated",
+          "reason": "v1.unauthenticated",
+          "trace_id": "abc"
+        }
+        "#);
+    }
+
+    #[tokio::test]
+    async fn req_017_an_unavailable_log_is_503_with_retry_after() {
+        let refusal = Reason::AuditUnavailable.into();
+        insta::assert_snapshot!(shown(refused(&site(false), "abc", &refusal)).await, @r#"
+        503 Service Unavailable
+        content-type: application/json
+        retry-after: 1
+        {
+          "error": "temporarily_unavailable",
+          "error_description": "The issuance log cannot be written, so nothing is issued.",
+          "error_uri": "https://broker.example.com/errors#audit.unavailable",
+          "reason": "audit.unavailable",
+          "trace_id": "abc"
+        }
+        "#);
+    }
+
+    fn denied() -> Refusal {
+        Refused {
+            reason: Reason::PolicyDenied,
+            param: None,
+            issuance: None,
+            explanation: Some(Explanation {
+                rules: vec![],
+                near: vec![NearMiss {
+                    rule: "support".to_owned(),
+                    clause: "principal in Group".to_owned(),
+                }],
+                reason: Reason::PolicyDenied.code(),
+            }),
+        }
+        .into()
+    }
+
+    #[tokio::test]
+    async fn a_denial_looks_like_an_unknown_grant() {
+        let unknown = shown(refused(&site(false), "abc", &Reason::GrantUnknown.into())).await;
+        assert_eq!(shown(refused(&site(false), "abc", &denied())).await, unknown);
+        assert!(unknown.contains("grant.not_permitted"));
+    }
+
+    #[tokio::test]
+    async fn development_mode_explains_a_denial() {
+        let answer = shown(refused(&site(true), "abc", &denied())).await;
+        assert!(
+            answer.contains("policy.denied") && answer.contains("principal in Group"),
+            "{answer}"
+        );
+    }
+}

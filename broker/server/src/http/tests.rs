@@ -1,0 +1,199 @@
+//! The doors as callers find them.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, StatusCode, header},
+    middleware::from_fn_with_state,
+};
+use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    assembly::Broker,
+    testing::{self, ISSUER},
+};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+async fn routes() -> (Router, TempDir) {
+    let (broker, folder) = testing::broker().await;
+    (public(app(&broker, None), "/"), folder)
+}
+
+fn app(broker: &Broker, dev: Option<Arc<DevIssuer>>) -> Arc<App> {
+    broker.app(&testing::ISSUER.parse().expect("url"), dev)
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn reason(&self) -> &str {
+        self.body["reason"].as_str().unwrap_or_default()
+    }
+}
+
+async fn ask(routes: &Router, request: axum::http::request::Builder, body: &str) -> Answer {
+    let request = request
+        .header(header::HOST, "127.0.0.1:8420")
+        .body(Body::from(body.to_owned()));
+    let response = routes.clone().oneshot(request.expect("request")).await.expect("answer");
+    let (status, headers) = (response.status(), response.headers().clone());
+    let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("body");
+    let body = serde_json::from_slice(&bytes).unwrap_or_default();
+    Answer { status, headers, body }
+}
+
+#[tokio::test]
+async fn req_001_the_token_endpoint_takes_post_only() {
+    let (routes, _folder) = routes().await;
+    for path in ["/token", "/revoke", "/introspect"] {
+        for method in ["GET", "PUT", "HEAD", "DELETE"] {
+            let answer = ask(&routes, Request::builder().method(method).uri(path), "").await;
+            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+            assert_eq!(answer.headers[header::ALLOW], "POST", "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn req_009_no_answer_of_an_endpoint_may_be_stored() {
+    let (routes, _folder) = routes().await;
+    for path in ["/token", "/revoke", "/introspect", "/v1/issuances", "/nowhere"] {
+        let answer = ask(&routes, Request::post(path).header(header::CONTENT_TYPE, FORM), "a=b").await;
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
+        assert_eq!(answer.headers[header::PRAGMA], "no-cache", "{path}");
+        assert!(answer.headers.contains_key(header::CONTENT_TYPE), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn req_033_nobody_gets_past_the_door_without_authentication() {
+    let (routes, _folder) = routes().await;
+    for path in ["/token", "/revoke", "/introspect"] {
+        let request = Request::post(path).header(header::CONTENT_TYPE, FORM);
+        let answer = ask(&routes, request, "token=x&client_id=tickets").await;
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (StatusCode::UNAUTHORIZED, "client.unauthenticated")
+        );
+        assert!(answer.body["issuance_id"].is_null());
+    }
+    for path in [
+        "/v1/issuances",
+        "/v1/sessions",
+        "/v1/leases",
+        "/v1/issuances/x",
+        "/v1/sessions/x",
+    ] {
+        let answer = ask(&routes, Request::get(path), "").await;
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (StatusCode::UNAUTHORIZED, "v1.unauthenticated"),
+            "{path}"
+        );
+        let challenge = answer.headers[header::WWW_AUTHENTICATE].to_str().expect("text");
+        assert!(challenge.contains("resource_metadata="), "{challenge}");
+    }
+}
+
+#[tokio::test]
+async fn a_valid_traceparent_gives_the_trace_id() {
+    let (routes, _folder) = routes().await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = Request::get("/nowhere").header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    assert_eq!(ask(&routes, request, "").await.body["trace_id"], trace);
+}
+
+#[tokio::test]
+async fn req_027_req_063_metadata_names_the_endpoints_and_the_token_types() {
+    let (routes, _folder) = routes().await;
+    let answer = ask(&routes, Request::get("/.well-known/oauth-authorization-server"), "").await;
+    assert_eq!(answer.body["issuer"], ISSUER);
+    assert_eq!(answer.body["token_endpoint"], format!("{ISSUER}/token"));
+    let methods = answer.body["token_endpoint_auth_methods_supported"].to_string();
+    assert_eq!(methods, r#"["client_secret_basic","client_secret_post"]"#);
+    let types = answer.body["subject_token_types_supported"].as_array().map(Vec::len);
+    assert_eq!(types, Some(2));
+    let answer = ask(&routes, Request::get("/.well-known/oauth-protected-resource/v1"), "").await;
+    assert_eq!(answer.body["resource"], format!("{ISSUER}/v1"));
+    let answer = ask(&routes, Request::get("/jwks.json"), "").await;
+    let keys = answer.body["keys"].as_array().expect("keys");
+    assert!(
+        !keys.is_empty() && keys.iter().all(|key| key["d"].is_null()),
+        "public halves only"
+    );
+}
+
+#[tokio::test]
+async fn the_development_issuer_is_there_in_development_mode_only() {
+    let (routes, _folder) = routes().await;
+    let answer = ask(
+        &routes,
+        Request::post("/dev/subject-token").header("procura-dev", "1"),
+        "",
+    )
+    .await;
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (StatusCode::NOT_FOUND, "v1.not_found")
+    );
+}
+
+fn dev_issuer() -> Arc<DevIssuer> {
+    let set = new_set(SigningAlgorithm::Es256).expect("keys");
+    Arc::new(DevIssuer {
+        iss: format!("{ISSUER}/dev"),
+        keys: Keyring::parse(&set).expect("keys"),
+        audience: "https://tickets.example/mcp".to_owned(),
+        groups_claim: "groups".to_owned(),
+        user: "alice".to_owned(),
+        sid: "s".to_owned(),
+        life: Duration::from_secs(60),
+        operator_life: Duration::from_secs(60),
+    })
+}
+
+#[tokio::test]
+async fn the_development_issuer_answers_requests_with_its_header_only() {
+    let (broker, _folder) = testing::broker().await;
+    let routes = public(app(&broker, Some(dev_issuer())), "/");
+    let answer = ask(&routes, Request::post("/dev/subject-token"), "").await;
+    assert_eq!((answer.status, answer.reason()), (StatusCode::FORBIDDEN, "http.origin"));
+    let asked = || Request::post("/dev/subject-token").header("procura-dev", "1");
+    assert_eq!(ask(&routes, asked(), "").await.body["expires_in"], 60);
+    let json = asked().header(header::CONTENT_TYPE, "application/json");
+    assert!(ask(&routes, json, r#"{"sub":"bob","sid":"1"}"#).await.body["access_token"].is_string());
+    let form = asked().header(header::CONTENT_TYPE, FORM);
+    assert!(ask(&routes, form, "sub=bob").await.body["access_token"].is_string());
+    let unknown = asked().header(header::CONTENT_TYPE, "application/json");
+    assert_eq!(
+        ask(&routes, unknown, r#"{"aud":"x"}"#).await.reason(),
+        "param.malformed"
+    );
+    let page = asked().header(header::ORIGIN, ISSUER);
+    assert_eq!(ask(&routes, page, "").await.reason(), "http.origin");
+}
+
+#[tokio::test]
+async fn req_017_a_handler_that_panics_is_a_500_that_says_nothing() {
+    let (broker, _folder) = testing::broker().await;
+    let app = app(&broker, None);
+    let routes = Router::new().route("/", get(async || -> String { panic!("a secret") }));
+    let routes = routes.layer(from_fn_with_state(app, door::enter));
+    let answer = ask(&routes, Request::get("/"), "").await;
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (StatusCode::INTERNAL_SERVER_ERROR, "server.error")
+    );
+    assert!(!answer.body.to_string().contains("a secret"));
+}

@@ -1,0 +1,144 @@
+//! What servers ask: exchange, revocation, introspection, reports of uses.
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::Request,
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use procura_core::{
+    exchange::{self, Refused},
+    identity::ClientCredentials,
+    introspect,
+    request::{Incoming, TokenRequest},
+    revoke::{self, RevokeRequest},
+    uses,
+};
+use procura_wire::{Form, Reason, UseReports};
+
+use super::{
+    body,
+    door::Door,
+    reply::{self, Challenge, Refusal},
+};
+use crate::telemetry;
+
+/// Longest value of `token` at `/introspect`, bytes.
+const MAX_TOKEN: usize = 64 * 1024;
+
+/// `POST /token` (RFC 8693 section 2).
+pub(crate) async fn token(door: Door, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let clock = &door.app.ports.clock;
+    let began = clock.monotonic();
+    let answer = exchange(&door, &parts, body).await;
+    telemetry::exchange(
+        answer.as_ref().map(|_| ()).map_err(Refusal::reason),
+        clock.monotonic() - began,
+    );
+    match answer {
+        Ok(issued) => reply::issued(&issued),
+        Err(refusal) => door.refuse(refusal.with(body::challenge(&parts.headers))),
+    }
+}
+
+async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Issued, Refusal> {
+    let mut form = body::form(parts, body).await?;
+    let credentials = body::credentials(&parts.headers, &mut form)?;
+    let incoming = door.incoming(credentials, TokenRequest::read(&mut form));
+    let (names, ports) = (unknown(&form), Arc::clone(&door.app.ports));
+    let answer = door
+        .tracked(async move { exchange::exchange(&ports, incoming).await })
+        .await;
+    let authenticated = answer.as_ref().err().is_none_or(|refusal| !refusal.is_unrecorded());
+    if authenticated && !names.is_empty() {
+        tracing::info!(?names, trace_id = door.trace, "unknown parameters ignored");
+    }
+    answer
+}
+
+/// `POST /revoke` (RFC 7009).
+pub(crate) async fn revoke(door: Door, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let work = async {
+        let mut form = body::form(&parts, body).await?;
+        let credentials = body::credentials(&parts.headers, &mut form)?;
+        let incoming = door.incoming(credentials, RevokeRequest::read(&mut form));
+        let ports = Arc::clone(&door.app.ports);
+        door.tracked(async move { revoke::revoke(&ports, incoming).await })
+            .await
+    };
+    door.answer(work.await.map(Json), body::challenge(&parts.headers))
+}
+
+/// `POST /introspect` (RFC 7662).
+pub(crate) async fn introspect(door: Door, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let work = async {
+        let mut form = body::form(&parts, body).await?;
+        let credentials = body::credentials(&parts.headers, &mut form)?;
+        let incoming = door.incoming(credentials, form.require("token", MAX_TOKEN));
+        introspect::introspect(&door.app.ports, incoming)
+            .await
+            .map_err(Refusal::from)
+    };
+    door.answer(work.await.map(Json), body::challenge(&parts.headers))
+}
+
+/// `POST /v1/uses`
+pub(crate) async fn uses(door: Door, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let work = async {
+        let body = body::json(&parts, body).await?;
+        let credentials = body::basic(&parts.headers)?;
+        let reports = serde_json::from_slice::<UseReports>(&body).map_err(|_| Reason::UsesInvalid);
+        let incoming = door.incoming(credentials, reports);
+        let ports = Arc::clone(&door.app.ports);
+        door.tracked(async move { uses::report(&ports, incoming).await }).await
+    };
+    door.answer(work.await.map(|()| StatusCode::NO_CONTENT), Challenge::Basic)
+}
+
+/// Most names of unknown parameters that are logged, and most characters of each.
+const MAX_NAMES: (usize, usize) = (8, 64);
+
+/// Names of parameters that nobody reads, never their values.
+fn unknown(form: &Form) -> Vec<String> {
+    let names = form.rest().take(MAX_NAMES.0);
+    names.map(|name| name.chars().take(MAX_NAMES.1).collect()).collect()
+}
+
+impl Door {
+    fn incoming<T>(&self, credentials: ClientCredentials, body: T) -> Incoming<T> {
+        Incoming {
+            credentials,
+            body,
+            trace_id: self.trace.clone(),
+            address: self.peer,
+        }
+    }
+
+    /// Runs work to its end even when the caller goes away, so that a mint is never cut half-way.
+    pub(crate) async fn tracked<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Refused>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        match self.app.requests.spawn(work).await {
+            Ok(done) => done.map_err(Refusal::from),
+            Err(_) => {
+                tracing::error!(trace_id = self.trace, "the task of a request panicked");
+                Err(Reason::ServerError.into())
+            }
+        }
+    }
+
+    fn answer(&self, answer: Result<impl IntoResponse, Refusal>, challenge: Challenge) -> Response {
+        match answer {
+            Ok(answer) => answer.into_response(),
+            Err(refusal) => self.refuse(refusal.with(challenge)),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What operators and auditors ask: the log, sessions, leases.
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use procura_core::{
+    identity::PresentedToken,
+    ids::{IssuanceId, SessionId},
+    judgement::OperatorAction,
+    ledger::StoreError,
+    operator::{self, Operator},
+};
+use procura_wire::{Name, Reason, Secret, TokenType};
+use serde_json::{Value, json};
+
+use super::{
+    door::Door,
+    filters::Query,
+    reply::{Challenge, Refusal},
+    views,
+};
+
+/// `GET /v1/issuances`: newest first; `next` is the `before` of the next page.
+pub(crate) async fn issuances(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let work = async {
+        let read = Query::read(query.as_deref()).and_then(Query::issuances);
+        let target = read.as_ref().ok().and_then(|(filter, _)| filter.target.clone());
+        door.reader(&headers, target.as_ref()).await?;
+        let (filter, page) = read?;
+        let records = door.app.ports.ledger.records(filter, page).await.map_err(unavailable)?;
+        let next = next(&records, page.limit, |record| record.id.to_string());
+        let records: Vec<_> = records.iter().map(views::record).collect();
+        Ok(json!({"issuances": records, "next": next}))
+    };
+    door.json(work.await)
+}
+
+/// `GET /v1/issuances/{id}`
+pub(crate) async fn issuance(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    let work = async {
+        let operator = door.operator(&headers).await?;
+        let ports = &door.app.ports;
+        let record = match id.parse::<IssuanceId>() {
+            Ok(id) => ports.ledger.record(id).await.map_err(unavailable)?,
+            Err(_) => None,
+        };
+        // Who may read one target's records learns nothing of others: not even whether they exist.
+        let target = record.as_ref().and_then(|record| record.index.target.as_ref());
+        let all = operator::permit(ports, &operator, OperatorAction::ReadLog, None);
+        all.or_else(|_| operator::permit(ports, &operator, OperatorAction::ReadLog, target))?;
+        record.as_ref().map(views::record).ok_or(Reason::V1NotFound.into())
+    };
+    door.json(work.await)
+}
+
+/// `GET /v1/sessions`: newest first.
+pub(crate) async fn sessions(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let work = async {
+        door.reader(&headers, None).await?;
+        let mut query = Query::read(query.as_deref()).and_then(Query::sessions)?;
+        if query.live {
+            query.filter.live_at = Some(door.app.ports.now()?);
+        }
+        let ledger = &door.app.ports.ledger;
+        let found = ledger.sessions(query.filter, query.before, query.limit).await;
+        let found = found.map_err(unavailable)?;
+        let next = next(&found, query.limit, |session| session.id.to_string());
+        let found: Vec<_> = found.iter().map(views::session).collect();
+        Ok(json!({"sessions": found, "next": next}))
+    };
+    door.json(work.await)
+}
+
+/// `GET /v1/sessions/{id}`: with what it holds.
+pub(crate) async fn session(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    let work = async {
+        door.reader(&headers, None).await?;
+        let (id, ports) = (session_id(&id)?, &door.app.ports);
+        let found = ports.ledger.session(id).await.map_err(unavailable)?;
+        let mut view = views::session(&found.ok_or(Reason::V1NotFound)?);
+        let held = ports.ledger.held(id, ports.now()?).await.map_err(unavailable)?;
+        view["holds"] = held.iter().map(views::held).collect();
+        Ok(view)
+    };
+    door.json(work.await)
+}
+
+/// `DELETE /v1/sessions/{id}`: ends it and answers what became of what it held.
+pub(crate) async fn end_session(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    let work = async {
+        let operator = door.operator(&headers).await?;
+        let (id, ports, trace) = (session_id(&id)?, door.app.ports.clone(), door.trace.clone());
+        let ended = door
+            .app
+            .requests
+            .spawn(async move { operator::end_session(&ports, &operator, id, trace).await });
+        let report = ended.await.map_err(|_| Reason::ServerError)??;
+        let report = report.ok_or(Reason::V1NotFound)?;
+        serde_json::to_value(report).map_err(|_| Reason::ServerError.into())
+    };
+    door.json(work.await)
+}
+
+/// `GET /v1/leases`: newest first.
+pub(crate) async fn leases(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let work = async {
+        let read = Query::read(query.as_deref()).and_then(Query::leases);
+        let target = read.as_ref().ok().and_then(|(filter, _)| filter.target.clone());
+        door.reader(&headers, target.as_ref()).await?;
+        let (filter, page) = read?;
+        let found = door.app.ports.ledger.leases(filter, page).await.map_err(unavailable)?;
+        let next = next(&found, page.limit, |lease| lease.id.to_string());
+        let found: Vec<_> = found.iter().map(views::lease).collect();
+        Ok(json!({"leases": found, "next": next}))
+    };
+    door.json(work.await)
+}
+
+/// `DELETE /v1/leases/{id}`: undoes one credential.
+pub(crate) async fn undo_lease(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    let work = async {
+        let operator = door.operator(&headers).await?;
+        let id: IssuanceId = id.parse().map_err(|_| Reason::V1NotFound)?;
+        let (ports, trace) = (door.app.ports.clone(), door.trace.clone());
+        let undone = door
+            .app
+            .requests
+            .spawn(async move { operator::undo_lease(&ports, &operator, id, trace).await });
+        let report = undone.await.map_err(|_| Reason::ServerError)??;
+        let report = report.ok_or(Reason::V1NotFound)?;
+        serde_json::to_value(report).map_err(|_| Reason::ServerError.into())
+    };
+    door.json(work.await)
+}
+
+impl Door {
+    /// The operator behind the bearer token.
+    async fn operator(&self, headers: &HeaderMap) -> Result<Operator, Refusal> {
+        let token = bearer(headers).ok_or(Reason::V1Unauthenticated)?;
+        Ok(operator::authenticate(&self.app.ports, &token).await?)
+    }
+
+    /// Whether a rule lets the operator behind the bearer token read a target's records, or all.
+    async fn reader(&self, headers: &HeaderMap, target: Option<&Name>) -> Result<(), Refusal> {
+        let operator = self.operator(headers).await?;
+        Ok(operator::permit(
+            &self.app.ports,
+            &operator,
+            OperatorAction::ReadLog,
+            target,
+        )?)
+    }
+
+    fn json(&self, answer: Result<Value, Refusal>) -> Response {
+        match answer {
+            Ok(value) => Json(value).into_response(),
+            Err(refusal) => self.refuse(refusal.with(Challenge::Bearer)),
+        }
+    }
+}
+
+/// The one bearer token of the Authorization header (RFC 6750 section 2.1); never from query or body.
+fn bearer(headers: &HeaderMap) -> Option<PresentedToken> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| PresentedToken {
+        value: Secret::new(token.to_owned()),
+        declared: TokenType::AccessToken,
+    })
+}
+
+fn session_id(text: &str) -> Result<SessionId, Refusal> {
+    text.parse().map_err(|_| Reason::V1NotFound.into())
+}
+
+/// Where the next page begins, if this one is full.
+fn next<T>(found: &[T], limit: u32, id: impl Fn(&T) -> String) -> Option<String> {
+    let full = u32::try_from(found.len()).is_ok_and(|count| count == limit);
+    found.last().filter(|_| full).map(id)
+}
+
+fn unavailable(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Unavailable => Reason::AuditUnavailable,
+        StoreError::Overloaded => Reason::Overloaded,
+        StoreError::Inconsistent => Reason::ServerError,
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_bearer(values: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, header::HeaderValue::from_static(value));
+        }
+        bearer(&headers).is_some_and(|token| token.value == Secret::new("t".into()))
+    }
+
+    #[test]
+    fn req_016_only_one_bearer_token_in_the_header_counts() {
+        assert!(is_bearer(&["Bearer t"]));
+        assert!(is_bearer(&["bearer  t"]));
+        for bad in [
+            &[][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["Basic t"],
+            &["Bearer t", "Bearer t"],
+        ] {
+            assert!(!is_bearer(bad), "{bad:?}");
+        }
+    }
+}

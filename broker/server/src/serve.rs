@@ -1,0 +1,125 @@
+//! `procura serve`
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum_server::tls_rustls::RustlsConfig;
+use procura_identity::HttpOptions;
+use procura_policy::Options;
+use procura_sources::Sources;
+use procura_target_jwt::Keyring;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    assembly::{self, Broker, Keys, Machine, Trust},
+    background::Watch,
+    bundle::Workshop,
+    cli::Failure,
+    config::{Config, Tls},
+    http,
+    running::{Doors, Running, Signals, bind},
+    store::Engine,
+    telemetry::{self, Logs},
+};
+
+/// Runs until a signal.
+pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
+    let config = Config::read(path).map_err(Failure::usage)?;
+    telemetry::logs(Logs::Json);
+    let signals = Signals::listen()?;
+    let doors = doors(&config).await?;
+    let address = doors.public.address();
+    let certificate = doors.tls.clone().zip(config.tls.server.clone());
+    let (issuer, path) = (config.issuer.clone(), config.issuer.path().to_owned());
+    let broker = Arc::new(build(config).await?);
+    let routes = http::public(broker.app(&issuer, None), &path);
+    let running = Running::start(Arc::clone(&broker), routes, doors, Watch::Sum);
+    tracing::info!(%address, issuer = broker.ports.issuer, "serving");
+    if let Some((tls, (cert, key))) = certificate {
+        running.background.also(renew(tls, cert, key));
+    }
+    running.until(signals).await;
+    Ok(())
+}
+
+/// Reads the certificate again on SIGHUP.
+async fn renew(tls: RustlsConfig, cert: PathBuf, key: PathBuf) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangups.recv().await.is_some() {
+        match tls.reload_from_pem_file(&cert, &key).await {
+            Ok(()) => tracing::info!("certificate read"),
+            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        }
+    }
+}
+
+async fn doors(config: &Config) -> Result<Doors, Failure> {
+    let tls = match &config.tls.server {
+        Some((cert, key)) => {
+            let read = RustlsConfig::from_pem_file(cert, key).await;
+            Some(read.map_err(|error| Failure::usage(format!("[tls] cert and key: {error}")))?)
+        }
+        None => None,
+    };
+    Ok(Doors {
+        public: bind(config.address)?,
+        tls,
+        admin: Some(bind(config.admin)?),
+    })
+}
+
+async fn build(config: Config) -> Result<Broker, Failure> {
+    let machine = Machine::start()?;
+    let trust = trust(config.network.allow, &config.tls)?;
+    let sources = sources(config.sources, &machine)?;
+    let keys = keys(&config.token_keys, &sources).await?;
+    let engine = Engine::open(&config.store, &machine).await?;
+    let workshop = Workshop {
+        folder: config.policies,
+        options: Options::default(),
+        machine,
+        signer: Arc::clone(&keys.ring) as _,
+        sources,
+        ledger: engine.ledger(),
+        issuer: assembly::identifier(&config.issuer),
+    };
+    assembly::build(engine, workshop, keys, trust, config.mint_budget).await
+}
+
+fn trust(allow_private: Vec<String>, tls: &Tls) -> Result<Trust, Failure> {
+    let read = |path| fs::read_to_string(path).map_err(|error| Failure::usage(format!("[tls] extra_ca: {error}")));
+    Ok(Trust {
+        http: HttpOptions {
+            allow_http_loopback: false,
+            extra_ca: tls.extra_ca.iter().map(read).collect::<Result<_, _>>()?,
+            allow_private,
+        },
+        ..Trust::default()
+    })
+}
+
+/// The sources of a configuration.
+pub(crate) fn sources(
+    configs: BTreeMap<procura_wire::Name, procura_sources::SourceConfig>,
+    machine: &Machine,
+) -> Result<Arc<Sources>, Failure> {
+    let sources = Sources::new(configs, Arc::clone(&machine.clock), machine.entropy.as_ref());
+    sources.map(Arc::new).map_err(Failure::usage)
+}
+
+async fn keys(reference: &str, sources: &Sources) -> Result<Keys, Failure> {
+    let source = sources.open_own(reference).map_err(Failure::usage)?;
+    let set = source.current().await;
+    let set = set.map_err(|error| Failure::usage(format!("{error}; make keys with `procura keys new`")))?;
+    let ring = Keyring::parse(&set.value).map_err(|error| Failure::usage(format!("{reference}: {error}")))?;
+    Ok(Keys {
+        ring: Arc::new(ring),
+        source: Some((source, set.version.clone())),
+    })
+}

@@ -1,0 +1,92 @@
+//! What is asked of the writer, what it answers, and how it fails.
+
+use procura_core::{
+    Timestamp,
+    identity::Principal,
+    ids::{IssuanceId, SessionId},
+    ledger::{AppendError, Claim, Conditions, EndedBy, Entry, Held, Intent, Lease, Owner, Session, SessionKey, Undone},
+};
+use procura_wire::{Digest, Name, QualifiedId};
+use tokio::sync::oneshot;
+
+use crate::rows::InconsistentRow;
+
+/// One write.
+pub(crate) enum Write {
+    Append(Box<Entry>, Box<Conditions>),
+    Intend(Box<Intent>),
+    Open(Box<Session>),
+    End(SessionId, EndedBy, Box<Entry>),
+    Revoke(IssuanceId, Box<Entry>),
+    TakeDue(Claim, u32),
+    Take(IssuanceId, Claim),
+    Settle(IssuanceId, Owner, Undone),
+    KeepBundle(Digest, Vec<u8>),
+    Forget(Timestamp),
+    Check,
+}
+
+/// What a write that was carried out answers.
+pub(crate) enum Answer {
+    Done,
+    Session(Box<Session>),
+    Held(Option<Vec<Held>>),
+    Leases(Vec<Lease>),
+    Settled(bool),
+    Forgotten(u64),
+}
+
+/// What one write ends with; a refusal is its own, not its batch's.
+pub(crate) type Outcome = Result<Answer, AppendError>;
+
+/// A write and who waits for it.
+pub(crate) struct Job {
+    pub(crate) write: Write,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+}
+
+/// Why a transaction did not come to its commit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Row(#[from] InconsistentRow),
+    #[error("{0} rows were to change in {1}, and {2} did")]
+    Count(usize, &'static str, u64),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+/// Key of the mark that revokes tokens of these three.
+pub(crate) fn mark_key(server: &Name, subject: &Principal, actor: Option<&QualifiedId>) -> Digest {
+    digest_of(&[
+        Some(server.as_str()),
+        Some(subject.kind()),
+        Some(&subject.id().to_string()),
+        actor.map(ToString::to_string).as_deref(),
+    ])
+}
+
+/// Key of a session that is joined.
+pub(crate) fn session_key(key: &SessionKey) -> Digest {
+    let whom = mark_key(&key.server, &key.subject, key.actor.as_ref());
+    digest_of(&[Some(&whom.to_string()), key.sid.as_deref()])
+}
+
+/// Each part with its length before it, so that no two lists have the same bytes.
+fn digest_of(parts: &[Option<&str>]) -> Digest {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.push(u8::from(part.is_some()));
+        let text = part.unwrap_or_default();
+        bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    Digest::of(&bytes)
+}
+
+/// Whether a mark at that second revokes a token issued then.
+pub(crate) fn is_marked(second: i64, issued_at: Option<Timestamp>) -> bool {
+    issued_at.is_none_or(|at| at.as_second() <= second)
+}

@@ -1,0 +1,361 @@
+//! Appends and intents of a batch, handled as sets: a handful of statements whatever their number.
+//! What is refused is that row's, and nothing of it is stored.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use procura_core::{
+    Timestamp,
+    ids::{IssuanceId, SessionId},
+    ledger::{
+        AppendError, Conditions, Entry, Event, Guard, Intent, LeaseState, LeaseStep, Outcome as RecordOutcome, Owner,
+        ReplayId, Session,
+    },
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    answer::{Failure, Outcome, Write, is_marked, mark_key},
+    batch::Batch,
+    db::Db,
+    rows::{DigestRow, IntoDomain, MarkRow, OwnerRow, SessionRow},
+};
+
+/// A one-time id as `burn` reads it.
+#[derive(Serialize)]
+struct Burnt {
+    id: String,
+    until: i64,
+}
+
+/// A record as `insert_records` reads it.
+#[derive(Serialize)]
+struct NewRecord<'w> {
+    id: String,
+    leaf: &'w str,
+    event: Event,
+    outcome: RecordOutcome,
+    reason: Option<&'w str>,
+    at: i64,
+    server: Option<&'w str>,
+    tool: Option<&'w str>,
+    target: Option<&'w str>,
+    grants: String,
+    session: Option<String>,
+    about: Option<String>,
+    value: Option<String>,
+    until: Option<i64>,
+    source_version: Option<&'w str>,
+}
+
+/// A side row as `insert_sides` reads it.
+#[derive(Serialize)]
+struct NewSide<'w> {
+    id: String,
+    salt: String,
+    clear: &'w str,
+    subject: Option<String>,
+    actor: Option<String>,
+}
+
+/// How far a session moves, as `move_sessions` reads it.
+#[derive(Serialize)]
+struct Moved {
+    id: String,
+    at: i64,
+    issued: u64,
+}
+
+/// A lease's next state, as `step_leases` reads it.
+#[derive(Serialize)]
+struct Step<'w> {
+    id: String,
+    state: LeaseState,
+    due: Option<i64>,
+    until: Option<i64>,
+    source_version: Option<&'w str>,
+}
+
+/// A lease as `insert_leases` reads it.
+#[derive(Serialize)]
+struct NewLease<'w> {
+    id: String,
+    handle: &'w str,
+    target: &'w str,
+    session: String,
+    replica: String,
+    deadline: i64,
+    aborted: String,
+}
+
+/// What guards and lease steps are compared with.
+struct Found {
+    sessions: HashMap<SessionId, Session>,
+    marks: HashMap<Vec<u8>, i64>,
+    leases: HashMap<Uuid, OwnerRow>,
+}
+
+impl<D: Db> Batch<'_, D> {
+    /// Appends and intents; `appended` are records that other writes bring along.
+    pub(crate) async fn sets(
+        &mut self,
+        writes: &[&Write],
+        outcomes: &mut [Outcome],
+        mut appended: Vec<&Entry>,
+    ) -> Result<(), Failure> {
+        let mut found = self.find(writes, &appended).await?;
+        for (write, outcome) in writes.iter().zip(outcomes.iter_mut()) {
+            if let Write::Append(entry, conditions) = write
+                && let Err(refused) = found.check(entry, conditions)
+            {
+                *outcome = Err(refused);
+            }
+        }
+        self.burn(writes, outcomes).await?;
+        let (mut intents, mut steps) = (Vec::new(), Vec::new());
+        for (write, outcome) in writes.iter().zip(outcomes.iter()) {
+            match write {
+                Write::Append(entry, conditions) if outcome.is_ok() => {
+                    appended.push(entry);
+                    steps.extend(conditions.lease.as_ref().map(|lease| step(entry, lease)));
+                }
+                Write::Intend(intent) if outcome.is_ok() => intents.push(new_lease(intent)?),
+                _ => {}
+            }
+        }
+        self.run_all("lease", D::SQL.insert_leases, &intents).await?;
+        self.run_all("lease", D::SQL.step_leases, &steps).await?;
+        self.insert(&appended).await?;
+        self.move_sessions(&mut found.sessions, &appended).await
+    }
+
+    async fn find(&mut self, writes: &[&Write], appended: &[&Entry]) -> Result<Found, Failure> {
+        let (mut sessions, mut marks, mut leases) = (HashSet::new(), HashSet::new(), Vec::new());
+        sessions.extend(appended.iter().filter_map(|entry| moves(entry)));
+        for write in writes {
+            let Write::Append(entry, conditions) = write else {
+                continue;
+            };
+            sessions.extend(moves(entry));
+            if let Some(guard) = &conditions.guard {
+                sessions.insert(guard.session);
+                marks.insert(key_of(guard));
+            }
+            if conditions.lease.is_some() {
+                leases.push(hex(entry.id.0));
+            }
+        }
+        let sessions: Vec<String> = sessions.into_iter().map(|id| hex(id.0)).collect();
+        let marks: Vec<String> = marks.into_iter().collect();
+        let sessions = self.rows_of::<SessionRow>(D::SQL.lock_sessions, &sessions).await?;
+        let marks = self.rows_of::<MarkRow>(D::SQL.marks, &marks).await?;
+        let leases = self.rows_of::<OwnerRow>(D::SQL.lock_leases, &leases).await?;
+        let sessions: Vec<Session> = sessions
+            .into_iter()
+            .map(SessionRow::into_domain)
+            .collect::<Result<_, _>>()?;
+        Ok(Found {
+            sessions: sessions.into_iter().map(|session| (session.id, session)).collect(),
+            marks: marks.into_iter().map(|mark| (mark.key, mark.second)).collect(),
+            leases: leases.into_iter().map(|lease| (lease.id, lease)).collect(),
+        })
+    }
+
+    /// Burns the one-time ids of what is not refused yet. The first in a batch wins; ids of a loser that
+    /// nobody else has are given back.
+    async fn burn(&mut self, writes: &[&Write], outcomes: &mut [Outcome]) -> Result<(), Failure> {
+        let mut wanted = BTreeMap::new();
+        for (write, outcome) in writes.iter().zip(outcomes.iter()) {
+            if outcome.is_ok() {
+                wanted.extend(
+                    ids_of(write)
+                        .iter()
+                        .map(|id| (id.id.to_string(), id.until.as_microsecond())),
+                );
+            }
+        }
+        let wanted: Vec<Burnt> = wanted.into_iter().map(|(id, until)| Burnt { id, until }).collect();
+        let burnt = self.rows_of::<DigestRow>(D::SQL.burn, &wanted).await?;
+        let mut free: HashSet<Vec<u8>> = burnt.into_iter().map(|row| row.digest).collect();
+        for (write, outcome) in writes.iter().zip(outcomes.iter_mut()) {
+            let ids: HashSet<&[u8]> = ids_of(write).iter().map(|id| &id.id.as_bytes()[..]).collect();
+            if outcome.is_err() || ids.is_empty() {
+                continue;
+            }
+            if ids.iter().all(|id| free.contains(*id)) {
+                ids.iter().for_each(|id| {
+                    free.remove(*id);
+                });
+            } else {
+                *outcome = Err(AppendError::Replayed);
+            }
+        }
+        let back: Vec<String> = free.iter().map(|id| bytes_hex(id)).collect();
+        self.run_all("replay", D::SQL.unburn, &back).await
+    }
+
+    async fn insert(&mut self, entries: &[&Entry]) -> Result<(), Failure> {
+        let records: Vec<NewRecord<'_>> = entries.iter().map(|entry| new_record(entry)).collect();
+        let sides: Vec<NewSide<'_>> = entries.iter().map(|entry| new_side(entry)).collect();
+        self.effects.latest = entries.iter().map(|entry| entry.index.at).max();
+        self.run_all("record", D::SQL.insert_records, &records).await?;
+        self.run_all("side", D::SQL.insert_sides, &sides).await
+    }
+
+    async fn move_sessions(
+        &mut self,
+        sessions: &mut HashMap<SessionId, Session>,
+        entries: &[&Entry],
+    ) -> Result<(), Failure> {
+        let mut moved: BTreeMap<SessionId, Moved> = BTreeMap::new();
+        for entry in entries {
+            let Some(id) = moves(entry) else { continue };
+            let Some(session) = sessions.get_mut(&id) else { continue };
+            let issued = u64::from(entry.index.event == Event::Exchange);
+            session.last_used = session.last_used.max(entry.index.at);
+            session.issuances += issued;
+            let sum = moved.entry(id).or_insert_with(|| Moved {
+                id: hex(id.0),
+                at: i64::MIN,
+                issued: 0,
+            });
+            sum.at = sum.at.max(entry.index.at.as_microsecond());
+            sum.issued += issued;
+        }
+        self.effects
+            .changed
+            .extend(moved.keys().filter_map(|id| sessions.remove(id)));
+        let moved: Vec<Moved> = moved.into_values().collect();
+        self.run_all("session", D::SQL.move_sessions, &moved).await
+    }
+}
+
+impl Found {
+    fn check(&self, entry: &Entry, conditions: &Conditions) -> Result<(), AppendError> {
+        if let Some(guard) = &conditions.guard {
+            self.check_guard(guard, entry.index.at)?;
+        }
+        match &conditions.lease {
+            Some(step) if !self.owns(entry.id, owner(step)) => Err(AppendError::Superseded),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_guard(&self, guard: &Guard, now: Timestamp) -> Result<(), AppendError> {
+        let session = self.sessions.get(&guard.session).filter(|session| session.is_live(now));
+        if session.is_none() {
+            return Err(AppendError::SessionEnded);
+        }
+        let token = &guard.token;
+        let key = mark_key(&token.server, &token.subject, token.actor.as_ref());
+        match self.marks.get(&key.as_bytes()[..]) {
+            Some(second) if is_marked(*second, token.issued_at) => Err(AppendError::SubjectRevoked),
+            _ => Ok(()),
+        }
+    }
+
+    fn owns(&self, id: IssuanceId, owner: Owner) -> bool {
+        self.leases.get(&id.0).is_some_and(|lease| {
+            lease.state == "intended" && lease.replica == owner.replica.0 && lease.fence == owner.fence
+        })
+    }
+}
+
+/// The session that a record moves: that of an issued exchange, or of a reported use.
+fn moves(entry: &Entry) -> Option<SessionId> {
+    match (entry.index.event, entry.index.outcome) {
+        (Event::Exchange, RecordOutcome::Issued) | (Event::Use, RecordOutcome::Reported) => entry.index.session,
+        _ => None,
+    }
+}
+
+fn ids_of(write: &Write) -> &[ReplayId] {
+    match write {
+        Write::Append(_, conditions) => &conditions.burn,
+        Write::Intend(intent) => &intent.burn,
+        _ => &[],
+    }
+}
+
+fn owner(step: &LeaseStep) -> Owner {
+    match step {
+        LeaseStep::Live { owner, .. } | LeaseStep::Gone(owner) | LeaseStep::Undo { owner, .. } => *owner,
+    }
+}
+
+fn key_of(guard: &Guard) -> String {
+    mark_key(&guard.token.server, &guard.token.subject, guard.token.actor.as_ref()).to_string()
+}
+
+fn hex(id: Uuid) -> String {
+    id.simple().to_string()
+}
+
+fn bytes_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn step<'w>(entry: &Entry, step: &'w LeaseStep) -> Step<'w> {
+    let (state, due, until, source_version) = match step {
+        LeaseStep::Live {
+            until, source_version, ..
+        } => (LeaseState::Live, Some(*until), Some(*until), source_version.as_deref()),
+        LeaseStep::Gone(_) => (LeaseState::Gone, None, None, None),
+        LeaseStep::Undo { at, .. } => (LeaseState::Undoing, Some(*at), None, None),
+    };
+    Step {
+        id: hex(entry.id.0),
+        state,
+        due: due.map(Timestamp::as_microsecond),
+        until: until.map(Timestamp::as_microsecond),
+        source_version,
+    }
+}
+
+fn new_lease(intent: &Intent) -> Result<NewLease<'_>, Failure> {
+    Ok(NewLease {
+        id: hex(intent.id.0),
+        handle: intent.handle.as_str(),
+        target: intent.target.as_str(),
+        session: hex(intent.session.0),
+        replica: hex(intent.replica.0),
+        deadline: intent.deadline.as_microsecond(),
+        aborted: serde_json::to_string(&intent.aborted)?,
+    })
+}
+
+fn new_record(entry: &Entry) -> NewRecord<'_> {
+    let index = &entry.index;
+    let grants: String = index.grants.iter().map(|grant| format!("{grant} ")).collect();
+    NewRecord {
+        id: hex(entry.id.0),
+        leaf: &entry.leaf,
+        event: index.event,
+        outcome: index.outcome,
+        reason: index.reason.as_deref(),
+        at: index.at.as_microsecond(),
+        server: index.server.as_ref().map(|server| server.as_str()),
+        tool: index.tool.as_deref(),
+        target: index.target.as_ref().map(|target| target.as_str()),
+        grants: format!(" {grants}"),
+        session: index.session.map(|session| hex(session.0)),
+        about: index.about.map(|about| hex(about.0)),
+        value: index.value.map(|value| value.to_string()),
+        until: index.until.map(Timestamp::as_microsecond),
+        source_version: index.source_version.as_deref(),
+    }
+}
+
+fn new_side(entry: &Entry) -> NewSide<'_> {
+    NewSide {
+        id: hex(entry.id.0),
+        salt: bytes_hex(&entry.salt),
+        clear: &entry.clear,
+        subject: entry.index.subject.as_ref().map(ToString::to_string),
+        actor: entry.index.actor.as_ref().map(ToString::to_string),
+    }
+}

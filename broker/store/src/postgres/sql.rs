@@ -1,0 +1,96 @@
+//! PostgreSQL's way of a batch: `json_to_recordset`. Rows that other replicas may move are locked, in the
+//! order of their ids so that two batches do not wait for each other.
+
+use crate::sql::{Sql, lease_columns, session_columns};
+
+pub(super) const SQL: Sql = Sql {
+    lock_sessions: concat!(
+        "SELECT ",
+        session_columns!(),
+        " FROM session
+         WHERE id = ANY (ARRAY(SELECT value::uuid FROM json_array_elements_text($1::json)))
+         ORDER BY id
+           FOR NO KEY UPDATE"
+    ),
+    marks: "
+        SELECT key, second
+          FROM mark
+         WHERE key = ANY (ARRAY(SELECT decode(value, 'hex') FROM json_array_elements_text($1::json)))",
+    lock_leases: "
+        SELECT id, state, replica, fence
+          FROM lease
+         WHERE id = ANY (ARRAY(SELECT value::uuid FROM json_array_elements_text($1::json)))
+         ORDER BY id
+           FOR NO KEY UPDATE",
+    burn: "
+        INSERT INTO replay (id, until)
+        SELECT decode(id, 'hex'), until
+          FROM json_to_recordset($1::json) AS burnt (id text, until bigint)
+            ON CONFLICT (id) DO NOTHING
+     RETURNING id AS digest",
+    unburn: "
+        DELETE FROM replay
+         WHERE id = ANY (ARRAY(SELECT decode(value, 'hex') FROM json_array_elements_text($1::json)))",
+    insert_records: "
+        INSERT INTO record (id, leaf, event, outcome, reason, at, server, tool, target, grants, session, about,
+                            value, until, source_version)
+        SELECT id, leaf, event, outcome, reason, at, server, tool, target, grants, session, about,
+               decode(value, 'hex'), until, source_version
+          FROM json_to_recordset($1::json)
+               AS appended (id uuid, leaf text, event text, outcome text, reason text, at bigint, server text,
+                            tool text, target text, grants text, session uuid, about uuid, value text,
+                            until bigint, source_version text)
+            ON CONFLICT (id) DO NOTHING",
+    insert_sides: "
+        INSERT INTO side (id, salt, clear, subject, actor)
+        SELECT id, decode(salt, 'hex'), clear, subject, actor
+          FROM json_to_recordset($1::json) AS appended (id uuid, salt text, clear text, subject text, actor text)",
+    move_sessions: "
+        UPDATE session
+           SET last_used = greatest(last_used, moved.at), issuances = issuances + moved.issued
+          FROM json_to_recordset($1::json) AS moved (id uuid, at bigint, issued bigint)
+         WHERE session.id = moved.id",
+    step_leases: "
+        UPDATE lease
+           SET state = step.state, due = step.due, until = coalesce(step.until, lease.until),
+               source_version = coalesce(step.source_version, lease.source_version), aborted = NULL
+          FROM json_to_recordset($1::json)
+               AS step (id uuid, state text, due bigint, until bigint, source_version text)
+         WHERE lease.id = step.id AND lease.state = 'intended'",
+    insert_leases: "
+        INSERT INTO lease (id, handle, target, session, state, replica, fence, deadline, attempts, due, aborted)
+        SELECT id, handle, target, session, 'intended', replica, 1, deadline, 0, deadline, aborted
+          FROM json_to_recordset($1::json)
+               AS intended (id uuid, handle text, target text, session uuid, replica uuid, deadline bigint,
+                            aborted text)",
+    insert_sessions: "
+        INSERT INTO session (id, key, server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used,
+                             issuances)
+        SELECT id, decode(key, 'hex'), server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used,
+               issuances
+          FROM json_to_recordset($1::json)
+               AS opened (id uuid, key text, server text, subject_kind text, subject text, actor text, sid text,
+                          pinned boolean, opened bigint, ends bigint, last_used bigint, issuances bigint)
+            ON CONFLICT DO NOTHING",
+    insert_marks: "
+        INSERT INTO mark (key, server, subject_kind, subject, actor, second)
+        SELECT decode(key, 'hex'), server, subject_kind, subject, actor, second
+          FROM json_to_recordset($1::json)
+               AS marked (key text, server text, subject_kind text, subject text, actor text, second bigint)
+            ON CONFLICT (key) DO UPDATE SET second = greatest(mark.second, excluded.second)",
+    take_due: concat!(
+        "UPDATE lease
+            SET state = 'undoing', replica = $1, fence = fence + 1, due = $2, claimed = $2
+          WHERE id = ANY (ARRAY(SELECT id
+                                  FROM lease
+                                 WHERE (state = 'live'     AND due <= $3)
+                                    OR (state = 'undoing'  AND due <= $3)
+                                    OR (state = 'intended' AND due <= $4)
+                                 ORDER BY due
+                                 LIMIT $5
+                                   FOR NO KEY UPDATE SKIP LOCKED))
+      RETURNING ",
+        lease_columns!()
+    ),
+    last_batch: "SELECT batch AS number FROM writer WHERE id = $1 FOR UPDATE",
+};

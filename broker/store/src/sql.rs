@@ -1,0 +1,177 @@
+//! Statements: those that both engines understand, and the list of those that each writes its own way.
+
+/// Statements that differ between the engines. Those that take a JSON text (an array of objects, or of
+/// hex texts) handle a whole batch at once.
+pub struct Sql {
+    /// Sessions by a JSON array of ids, locked.
+    pub lock_sessions: &'static str,
+    /// Marks by a JSON array of keys.
+    pub marks: &'static str,
+    /// Owners of leases by a JSON array of ids, locked.
+    pub lock_leases: &'static str,
+    /// Burns one-time ids; answers those that were not burnt before.
+    pub burn: &'static str,
+    /// Takes back ids that this transaction burnt.
+    pub unburn: &'static str,
+    /// Inserts records.
+    pub insert_records: &'static str,
+    /// Inserts their side rows.
+    pub insert_sides: &'static str,
+    /// Moves `last_used` and `issuances`.
+    pub move_sessions: &'static str,
+    /// Moves leases on, as checked before.
+    pub step_leases: &'static str,
+    /// Inserts intended leases.
+    pub insert_leases: &'static str,
+    /// Inserts sessions, unless a live one has the key.
+    pub insert_sessions: &'static str,
+    /// Inserts marks or moves them on.
+    pub insert_marks: &'static str,
+    /// Takes due leases over.
+    pub take_due: &'static str,
+    /// The last batch that a writer committed, after any transaction of its own has ended.
+    pub last_batch: &'static str,
+}
+
+macro_rules! session_columns {
+    () => {
+        "id, server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used, issuances, ended_at, ended_by"
+    };
+}
+
+macro_rules! lease_columns {
+    () => {
+        "id, handle, target, session, state, replica, fence, deadline, until, source_version, attempts, due,
+         CASE WHEN EXISTS (SELECT 1 FROM record WHERE record.id = lease.id) THEN NULL ELSE aborted END AS aborted"
+    };
+}
+
+macro_rules! record_columns {
+    () => {
+        "r.id, r.leaf, r.event, r.outcome, r.reason, r.at, r.server, r.tool, r.target, r.grants, r.session,
+         r.about, r.value, r.until, r.source_version, r.revoked_at, s.salt, s.clear, s.subject, s.actor"
+    };
+}
+
+macro_rules! held {
+    () => {
+        "SELECT r.id, r.target, r.until, l.id IS NOT NULL AS leased
+           FROM record r LEFT JOIN lease l ON l.id = r.id
+          WHERE r.event = 'exchange' AND r.outcome = 'issued' AND r.target IS NOT NULL
+            AND r.until > $2 AND r.revoked_at IS NULL
+            AND (l.id IS NULL OR l.state <> 'gone')"
+    };
+}
+
+pub(crate) use {lease_columns, record_columns, session_columns};
+
+pub(crate) const SESSION: &str = concat!("SELECT ", session_columns!(), " FROM session WHERE id = $1");
+
+pub(crate) const LIVE_SESSION: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    " FROM session WHERE key = $1 AND ended_at IS NULL AND NOT pinned"
+);
+
+pub(crate) const EXPIRED_SESSIONS: &str = concat!(
+    "SELECT ",
+    session_columns!(),
+    " FROM session WHERE ended_at IS NULL AND (ends <= $1 OR last_used <= $2) ORDER BY id LIMIT $3"
+);
+
+pub(crate) const END_SESSION: &str = "
+    UPDATE session
+       SET ended_at = $2, ended_by = $3
+     WHERE id = $1 AND ended_at IS NULL";
+
+pub(crate) const REVOKE_SESSION: &str = "
+    UPDATE record
+       SET revoked_at = $2
+     WHERE session = $1 AND event = 'exchange' AND outcome = 'issued' AND until > $2 AND revoked_at IS NULL";
+
+pub(crate) const UNDO_SESSION: &str = "
+    UPDATE lease
+       SET state = 'undoing', due = $2, claimed = NULL
+     WHERE session = $1 AND state = 'live'";
+
+pub(crate) const HELD: &str = concat!(held!(), " AND r.session = $1 ORDER BY r.id DESC");
+
+pub(crate) const HELD_ONE: &str = concat!(held!(), " AND r.id = $1");
+
+pub(crate) const REVOKE: &str = "
+    UPDATE record
+       SET revoked_at = $2
+     WHERE id = $1 AND revoked_at IS NULL";
+
+pub(crate) const UNDO: &str = "
+    UPDATE lease
+       SET state = 'undoing', due = $2, claimed = NULL
+     WHERE id = $1 AND state = 'live'";
+
+pub(crate) const TAKE: &str = concat!(
+    "UPDATE lease
+        SET replica = $1, fence = fence + 1, due = $2, claimed = $2
+      WHERE id = $4 AND state = 'undoing' AND (claimed IS NULL OR claimed <= $3)
+  RETURNING ",
+    lease_columns!()
+);
+
+pub(crate) const SETTLE_GONE: &str = "
+    UPDATE lease
+       SET state = 'gone', due = NULL, claimed = NULL, problem = NULL, attempts = attempts + 1,
+           aborted = CASE WHEN EXISTS (SELECT 1 FROM record WHERE record.id = lease.id) THEN NULL ELSE aborted END
+     WHERE id = $1 AND replica = $2 AND fence = $3 AND state = 'undoing'";
+
+pub(crate) const SETTLE_RETRY: &str = "
+    UPDATE lease
+       SET due = $4, claimed = NULL, problem = $5, attempts = attempts + 1
+     WHERE id = $1 AND replica = $2 AND fence = $3 AND state = 'undoing'";
+
+pub(crate) const LEASE: &str = concat!("SELECT ", lease_columns!(), " FROM lease WHERE id = $1");
+
+pub(crate) const NEXT_DUE: &str = "
+    SELECT min(due) AS number
+      FROM (SELECT min(due) AS due      FROM lease WHERE state = 'live'     AND due IS NOT NULL UNION ALL
+            SELECT min(due) AS due      FROM lease WHERE state = 'undoing'  AND due IS NOT NULL UNION ALL
+            SELECT min(due) + $1 AS due FROM lease WHERE state = 'intended' AND due IS NOT NULL) AS earliest";
+
+pub(crate) const RECORD: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    " FROM record r LEFT JOIN side s ON s.id = r.id WHERE r.id = $1"
+);
+
+pub(crate) const RECORD_BY_VALUE: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    " FROM record r LEFT JOIN side s ON s.id = r.id
+      WHERE r.value = $1 AND r.event = 'exchange' AND r.outcome = 'issued' ORDER BY r.id DESC LIMIT 1"
+);
+
+pub(crate) const MARK: &str = "SELECT key, second FROM mark WHERE key = $1";
+
+pub(crate) const MARK_KEYS: &str = "SELECT key AS digest FROM mark";
+
+pub(crate) const KEEP_BUNDLE: &str = "
+    INSERT INTO bundle (digest, content)
+    VALUES ($1, $2)
+        ON CONFLICT (digest) DO NOTHING";
+
+pub(crate) const BUNDLE: &str = "SELECT content AS bytes FROM bundle WHERE digest = $1";
+
+pub(crate) const FORGET: &str = "
+    DELETE FROM replay
+     WHERE id IN (SELECT id FROM replay WHERE until < $1 LIMIT $2)";
+
+pub(crate) const NEW_INSTALLATION: &str = "
+    INSERT INTO meta (one, installation)
+    VALUES (1, $1)
+        ON CONFLICT (one) DO NOTHING";
+
+pub(crate) const INSTALLATION: &str = "SELECT installation AS text FROM meta";
+
+pub(crate) const DURABLE_TIME: &str = "SELECT max(at) AS number FROM writer";
+
+pub(crate) const NEW_WRITER: &str = "INSERT INTO writer (id, batch, at) VALUES ($1, 0, $2)";
+
+pub(crate) const WRITER: &str = "UPDATE writer SET batch = $2, at = $3 WHERE id = $1";

@@ -1,0 +1,128 @@
+//! The suite over SQLite, and what only a file can do.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod kit;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::future::join_all;
+use kit::{append_counted, quiet};
+use procura_contract::ledger_suite::LedgerUnderTest;
+use procura_core::{ids::IssuanceId, ledger::Ledger, ports::BoxFuture};
+use procura_store::{OpenError, SqliteLedger, sqlite};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+async fn open_file(dir: &Path) -> Result<SqliteLedger, OpenError> {
+    let (clock, entropy, on_fatal) = quiet();
+    sqlite::open(&dir.join("procura.db"), clock, entropy, on_fatal).await
+}
+
+struct File {
+    dir: TempDir,
+    ledger: Arc<SqliteLedger>,
+}
+
+impl File {
+    /// A second connection, past the lock, as an operator with a shell would have.
+    async fn connection(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.dir.path().join("procura.db"));
+        SqliteConnection::connect_with(&options).await.expect("connected")
+    }
+}
+
+impl LedgerUnderTest for File {
+    fn ledger(&self) -> Arc<dyn Ledger> {
+        Arc::clone(&self.ledger) as Arc<dyn Ledger>
+    }
+
+    fn reopen(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.ledger.close().await;
+            self.ledger = Arc::new(open_file(self.dir.path()).await.expect("opened again"));
+        })
+    }
+
+    fn replica(&self) -> BoxFuture<'_, Arc<dyn Ledger>> {
+        Box::pin(async { self.ledger() })
+    }
+
+    fn erase(&self, id: IssuanceId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let delete = sqlx::query("DELETE FROM side WHERE id = $1").bind(id.0);
+            delete.execute(&mut self.connection().await).await.expect("erased");
+        })
+    }
+}
+
+async fn file() -> File {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let ledger = Arc::new(open_file(dir.path()).await.expect("opened"));
+    File { dir, ledger }
+}
+
+procura_contract::ledger_tests!(file);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_of_64_callers_share_two_commits() {
+    let file = file().await;
+    let mut other = file.connection().await;
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .expect("locked");
+    let before = file.ledger.commits();
+    let submitted = AtomicUsize::new(0);
+    let appends = join_all((0..64).map(|n| append_counted(&*file.ledger, n, &submitted)));
+    let release = async {
+        while submitted.load(Ordering::SeqCst) < 64 {
+            tokio::task::yield_now().await;
+        }
+        sqlx::query("ROLLBACK").execute(&mut other).await.expect("released");
+    };
+    let (results, ()) = tokio::join!(appends, release);
+    assert!(results.iter().all(Result::is_ok));
+    let commits = file.ledger.commits() - before;
+    assert!(commits <= 2, "{commits} commits for 64 appends");
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_that_the_file_is_in_use() {
+    let file = file().await;
+    let error = open_file(file.dir.path()).await.err().expect("refused").to_string();
+    assert!(
+        error
+            .ends_with("procura.db is in use by another process: stop it, or use PostgreSQL where several run at once"),
+        "{error}"
+    );
+    file.ledger.close().await;
+    open_file(file.dir.path()).await.expect("free again");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_a_database_is_named() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    std::fs::write(
+        dir.path().join("procura.db"),
+        "not a database, but long enough to look at".repeat(100),
+    )
+    .expect("written");
+    let error = open_file(dir.path()).await.err().expect("refused").to_string();
+    assert!(error.contains("procura.db: "), "{error}");
+    let (clock, entropy, on_fatal) = quiet();
+    let nowhere = sqlite::open(&dir.path().join("no/such/file"), clock, entropy, on_fatal).await;
+    assert!(
+        nowhere
+            .err()
+            .expect("refused")
+            .to_string()
+            .contains("the folder must exist")
+    );
+}

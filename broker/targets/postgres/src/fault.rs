@@ -1,0 +1,44 @@
+//! What goes wrong between here and the server.
+
+/// A call to the server failed. Holds no secret: the server's messages quote no statement.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// From the server, or on the way to it.
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    /// What it did or has is not what must be.
+    #[error("{0}")]
+    Other(String),
+    /// No connection, or none free in time.
+    #[error("no connection to the server in time; is it up, and are host and port right?")]
+    Unreachable,
+    /// The time is over.
+    #[error("the time for it is over")]
+    Late,
+}
+
+impl Fault {
+    fn code(&self) -> Option<String> {
+        match self {
+            Self::Sql(sqlx::Error::Database(error)) => error.code().map(Into::into),
+            _ => None,
+        }
+    }
+
+    /// Whether the server refused the administrator's name or password.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.code().is_some_and(|code| code == "28P01" || code == "28000")
+    }
+
+    /// Whether the same may succeed when it is tried again: a deadlock, or a catalogue row that another changed
+    /// at the same time ("tuple concurrently updated" has no code of its own).
+    pub(crate) fn is_contention(&self) -> bool {
+        self.code()
+            .is_some_and(|code| matches!(code.as_str(), "40001" | "40P01" | "XX000"))
+    }
+
+    /// Whether something that was there a moment ago is not any more.
+    pub(crate) fn is_absence(&self) -> bool {
+        self.code().is_some_and(|code| code == "42704")
+    }
+}
