@@ -1,4 +1,5 @@
 //! The exchange over fakes of every port.
+#![expect(clippy::expect_used, reason = "helpers of tests, outside of #[test] functions")]
 
 mod fakes;
 mod identity;
