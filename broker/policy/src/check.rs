@@ -1,16 +1,22 @@
 //! Rules against the catalogue: Cedar's validator, and what it cannot know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{
     EntityUid, Policy, PolicySet, ResourceConstraint, Schema, ValidationError, ValidationMode, ValidationWarning,
     Validator, ffi::DetailedError,
 };
-use procura_core::catalogue::{Catalogue, Risk};
+use procura_core::catalogue::{Catalogue, Risk, Target};
 use procura_wire::{Name, QualifiedId};
 use serde_json::{Value, json};
 
-use crate::{bundle::Bundle, mistake::Mistake, names::ACT_FOR, rules::Rule, schema::NOTHING};
+use crate::{
+    bundle::Bundle,
+    mistake::Mistake,
+    names::ACT_FOR,
+    rules::Rule,
+    schema::{self, NOTHING},
+};
 
 /// Every mistake of the rules as such; the catalogue is complete.
 pub(crate) fn rules(rules: &[Rule], schema: Schema, catalogue: &Catalogue, bundle: &Bundle) -> Vec<Mistake> {
@@ -24,8 +30,56 @@ pub(crate) fn rules(rules: &[Rule], schema: Schema, catalogue: &Catalogue, bundl
     mistakes
 }
 
+/// Grants of one schema. Cedar's validator looks at every action for each rule, so that rules which
+/// name their grants are validated against those and not against all.
+const PART: usize = 16;
+
 fn validate(rules: &[Rule], schema: Schema, catalogue: &Catalogue, bundle: &Bundle) -> Vec<Mistake> {
-    let set = match PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())) {
+    let mut rest: Vec<&Rule> = rules.iter().collect();
+    let mut mistakes = Vec::new();
+    for part in parts(catalogue) {
+        let only: BTreeSet<_> = grants(&part).collect();
+        let named = |rule: &&Rule| rule.actions.names_only(&only);
+        let (mine, others) = rest.into_iter().partition(named);
+        rest = others;
+        match Schema::from_cedarschema_str(&schema::text(&part)) {
+            Ok((schema, _)) => mistakes.extend(against(schema, &mine, rules, (catalogue, bundle))),
+            Err(error) => return vec![Mistake::of_file("bundle.toml", format!("schema: {error}"))],
+        }
+    }
+    mistakes.extend(against(schema, &rest, rules, (catalogue, bundle)));
+    mistakes
+}
+
+/// The catalogue with a few of its grants each, where it has many.
+fn parts(catalogue: &Catalogue) -> Vec<Catalogue> {
+    let all: Vec<String> = grants(catalogue).collect();
+    if all.len() <= PART {
+        return Vec::new();
+    }
+    let part = |kept: &[String]| {
+        let kept: BTreeSet<&String> = kept.iter().collect();
+        let mut part = catalogue.clone();
+        for (name, target) in &mut part.targets {
+            target
+                .grants
+                .retain(|grant, _| kept.contains(&format!("{name}/{grant}")));
+        }
+        part
+    };
+    all.chunks(PART).map(part).collect()
+}
+
+fn grants(catalogue: &Catalogue) -> impl Iterator<Item = String> {
+    let of = |(name, target): (&Name, &Target)| {
+        let ids: Vec<_> = target.grants.keys().map(|grant| format!("{name}/{grant}")).collect();
+        ids
+    };
+    catalogue.targets.iter().flat_map(of)
+}
+
+fn against(schema: Schema, some: &[&Rule], rules: &[Rule], (catalogue, bundle): (&Catalogue, &Bundle)) -> Vec<Mistake> {
+    let set = match PolicySet::from_policies(some.iter().map(|rule| rule.policy.clone())) {
         Ok(set) => set,
         Err(error) => return vec![Mistake::of_file("rules", error.to_string())],
     };

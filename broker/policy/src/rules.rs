@@ -51,6 +51,13 @@ pub(crate) struct Actions {
     pub(crate) ids: BTreeSet<String>,
 }
 
+impl Actions {
+    /// Whether it is about grants by their ids, all of them among these.
+    pub(crate) fn names_only(&self, grants: &BTreeSet<String>) -> bool {
+        !self.all && self.risks.is_empty() && !self.ids.is_empty() && self.ids.is_subset(grants)
+    }
+}
+
 /// Reads every rule file. A file that does not parse gives its mistakes and no rules.
 pub(crate) fn read(bundle: &Bundle, mistakes: &mut Vec<Mistake>) -> Vec<Rule> {
     let mut rules = Vec::new();

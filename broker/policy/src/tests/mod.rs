@@ -3,6 +3,7 @@
 mod decide;
 mod folder;
 mod laws;
+mod many;
 mod mistakes;
 mod traps;
 
