@@ -83,6 +83,7 @@ CREATE TABLE lease (
     id             uuid    NOT NULL UNIQUE, -- id of the issuance
     handle         text    NOT NULL,        -- what the target knows
     target         text    NOT NULL,        -- name of the target
+    place          text    NOT NULL,        -- where the target was: its settings that say so
     session        uuid    NOT NULL,        -- id of the session
     state          text    NOT NULL,        -- intended, live, undoing, gone
     replica        uuid    NOT NULL,        -- the process that may move it

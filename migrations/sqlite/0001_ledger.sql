@@ -83,6 +83,7 @@ CREATE TABLE lease (
     id             BLOB    NOT NULL UNIQUE, -- id of the issuance
     handle         TEXT    NOT NULL,        -- what the target knows
     target         TEXT    NOT NULL,        -- name of the target
+    place          TEXT    NOT NULL,        -- where the target was: its settings that say so
     session        BLOB    NOT NULL,        -- id of the session
     state          TEXT    NOT NULL,        -- intended, live, undoing, gone
     replica        BLOB    NOT NULL,        -- the process that may move it

@@ -196,6 +196,20 @@ impl Server {
     }
 }
 
+impl Target {
+    /// Where its credentials are: `host=db.example;port=5433`, the kind's place keys that are set.
+    pub fn place(&self) -> String {
+        let set = self.kind.place_keys.iter().filter_map(|key| {
+            let value = self.settings.get(*key)?;
+            Some(format!(
+                "{key}={}",
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+            ))
+        });
+        set.collect::<Vec<_>>().join(";")
+    }
+}
+
 impl Catalogue {
     /// The issuer whose identifier is exactly `iss`.
     pub fn issuer_by_url(&self, iss: &str) -> Option<(&Name, &Issuer)> {

@@ -28,6 +28,8 @@ pub struct Kind {
     pub target_keys: &'static [Key],
     /// Keys of a grant beside the common ones.
     pub grant_keys: &'static [Key],
+    /// Keys of a target that say where its credentials are, most telling first; see [`Target::place`].
+    pub place_keys: &'static [&'static str],
     /// Whether a target needs a `source`.
     pub needs_source: bool,
     /// What it issues.

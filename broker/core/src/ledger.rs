@@ -208,6 +208,8 @@ pub struct Intent {
     pub id: IssuanceId,
     /// The target.
     pub target: Name,
+    /// Where the target is, [`Target::place`](crate::catalogue::Target::place).
+    pub place: String,
     /// The session.
     pub session: SessionId,
     /// Who begins it; the fence is 1.
@@ -243,6 +245,8 @@ pub struct Lease {
     pub handle: Handle,
     /// The target.
     pub target: Name,
+    /// Where the target was when it was begun.
+    pub place: String,
     /// The session.
     pub session: SessionId,
     /// Its state.

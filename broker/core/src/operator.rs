@@ -5,15 +5,21 @@ use serde::Serialize;
 
 use crate::{
     Timestamp,
-    exchange::{check_times, same_uri, store_reason},
+    catalogue::Catalogue,
+    exchange::{check_token, is_suspended, is_suspended_agent, same_uri, store_reason},
     identity::{PresentedToken, Principal, Subject, VerifiedToken},
     ids::{IssuanceId, SessionId},
     judgement::{Effect, OperatorAction},
-    ledger::{EndedBy, Entry, Event, Held, Outcome, Session, StoreError},
+    ledger::{
+        EndedBy, Entry, Event, Held, LeaseState, Outcome, Session, SessionFilter, SessionKey, StoreError, Stored,
+    },
     ports::{Ports, Role},
     record::Draft,
     undo,
 };
+
+/// Sessions that are looked at together.
+const SESSIONS: u32 = 256;
 
 /// An authenticated operator.
 #[derive(Debug, Clone)]
@@ -46,24 +52,25 @@ pub struct CredentialReport {
 }
 
 /// Authenticates an operator: a token whose sole audience is `<issuer>/v1`, from an issuer with
-/// `operators = true`.
+/// `operators = true`, for one of its `clients` where it lists them, and of nobody who is suspended.
+/// Error: [`Reason::V1Unauthenticated`], or why nobody can be authenticated now (503).
 pub async fn authenticate(ports: &Ports, token: &PresentedToken) -> Result<Operator, Reason> {
     let now = ports.now()?;
     let snapshot = ports.active.snapshot();
     let catalogue = snapshot.judge.catalogue();
     let verified = ports.tokens.verify(catalogue, token, Role::Operator).await;
     let verified = verified.map_err(unauthenticated)?;
-    let issuer = catalogue
-        .issuers
-        .get(&verified.issuer)
-        .ok_or(Reason::V1Unauthenticated)?;
-    check_times(issuer, &verified, now).map_err(unauthenticated)?;
+    check_token(catalogue, &verified, now).map_err(unauthenticated)?;
     let audience = format!("{}/v1", ports.issuer);
     if !matches!(&verified.audience[..], [only] if same_uri(only, &audience)) {
         return Err(Reason::V1Unauthenticated);
     }
     let principal = crate::exchange::principal(catalogue, &verified.issuer, &verified.sub);
     let principal = principal.map_err(unauthenticated)?;
+    // Records name the operator alone, so nobody else may act for one.
+    if is_suspended(catalogue, &principal) || !verified.act.is_empty() {
+        return Err(Reason::V1Unauthenticated);
+    }
     Ok(Operator {
         subject: Subject {
             principal,
@@ -107,7 +114,7 @@ pub async fn end_session(
         .map_err(store_reason)
 }
 
-/// Undoes one credential; `None` where it is unknown or gone.
+/// Undoes one credential, also one that waits for it; `None` where it is unknown or gone.
 pub async fn undo_lease(
     ports: &Ports,
     operator: &Operator,
@@ -128,18 +135,73 @@ pub async fn undo_lease(
     let entry = draft
         .seal(Outcome::Done, None, &*ports.entropy)
         .map_err(|_| Reason::ParamTooLarge)?;
-    let held = ports.ledger.revoke(id, entry).await.map_err(store_reason)?;
+    revoke(ports, &stored, entry).await.map_err(store_reason)
+}
+
+/// Revokes one credential with its record, and reports. Of one that was revoked or had ended before,
+/// what is left is told, and undone as far as the target answers; `None` where nothing is.
+pub(crate) async fn revoke(
+    ports: &Ports,
+    stored: &Stored,
+    entry: Entry,
+) -> Result<Option<CredentialReport>, StoreError> {
+    let held = match ports.ledger.revoke(stored.id, entry).await? {
+        Some(held) => Some(held),
+        None => left(ports, stored).await?,
+    };
     Ok(report(ports, held.into_iter().collect()).await.pop())
 }
 
-/// Ends a session whose time is over; its leases are the sweeper's.
-pub(crate) async fn end_by_time(ports: &Ports, session: Session) -> Result<(), StoreError> {
-    let entry = end_entry(ports, &session, (EndedBy::Time, None), String::new())?;
-    ports
-        .ledger
-        .end_session(session.id, EndedBy::Time, entry)
-        .await
-        .map(|_| ())
+async fn left(ports: &Ports, stored: &Stored) -> Result<Option<Held>, StoreError> {
+    let index = &stored.index;
+    let lease = ports.ledger.lease(stored.id).await?;
+    let lives = match &lease {
+        Some(lease) => lease.state != LeaseState::Gone,
+        None => index.outcome == Outcome::Issued && index.until.is_some_and(|until| ports.clock.now() < until),
+    };
+    let held = index.target.clone().filter(|_| lives).map(|target| Held {
+        id: stored.id,
+        target,
+        until: index.until.unwrap_or(index.at),
+        leased: lease.is_some(),
+    });
+    Ok(held)
+}
+
+/// Ends every live session whose server, subject or actor the bundle in force suspends; who is merely
+/// not in it may be in the bundle of another replica.
+pub async fn end_suspended(ports: &Ports) -> Result<(), StoreError> {
+    let snapshot = ports.active.snapshot();
+    let catalogue = snapshot.judge.catalogue();
+    let filter = SessionFilter {
+        live_at: Some(ports.now().map_err(|_| StoreError::Unavailable)?),
+        ..SessionFilter::default()
+    };
+    let mut before = None;
+    loop {
+        let sessions = ports.ledger.sessions(filter.clone(), before, SESSIONS).await?;
+        let Some(last) = sessions.last() else { return Ok(()) };
+        before = Some(last.id);
+        for session in sessions {
+            if names_suspended(catalogue, &session.key) {
+                end_unasked(ports, session, EndedBy::Policy).await?;
+            }
+        }
+    }
+}
+
+fn names_suspended(catalogue: &Catalogue, key: &SessionKey) -> bool {
+    let server = catalogue.servers.get(&key.server);
+    let actor = key.actor.as_ref();
+    server.is_some_and(|server| server.suspended)
+        || is_suspended(catalogue, &key.subject)
+        || actor.is_some_and(|actor| is_suspended_agent(catalogue, actor))
+}
+
+/// Ends a session that nobody waits for; its leases are the sweeper's.
+pub(crate) async fn end_unasked(ports: &Ports, session: Session, by: EndedBy) -> Result<(), StoreError> {
+    let entry = end_entry(ports, &session, (by, None), String::new())?;
+    ports.ledger.end_session(session.id, by, entry).await.map(|_| ())
 }
 
 /// Ends a session, undoes what it holds as far as targets answer now, and reports per credential.

@@ -83,6 +83,26 @@ impl Draft {
         }
     }
 
+    /// The same with no more than the server: for a refusal whose details would not fit into a record.
+    pub fn bare(&self) -> Self {
+        let facts = Facts {
+            server: self.facts.server.clone(),
+            client_auth: self.facts.client_auth.clone(),
+            bundle: self.facts.bundle,
+            ..Facts::default()
+        };
+        let clear = Clear {
+            address: self.clear.address.clone(),
+            ..Clear::default()
+        };
+        Self {
+            facts,
+            clear,
+            trace_id: self.trace_id.clone(),
+            ..*self
+        }
+    }
+
     /// The finished record with this outcome.
     pub fn seal(&self, outcome: Outcome, reason: Option<&str>, entropy: &dyn Entropy) -> Result<Entry, TooLong> {
         let mut salt = [0; 32];

@@ -121,8 +121,8 @@ async fn credential(ports: &Ports, mut admitted: Admitted, stored: Stored) -> Re
         .draft
         .seal(Outcome::Done, None, &*ports.entropy)
         .map_err(|_| Reason::ParamTooLarge)?;
-    let held = ports.ledger.revoke(stored.id, entry).await.map_err(store_reason)?;
-    Ok(match operator::report(ports, held.into_iter().collect()).await.pop() {
+    let report = operator::revoke(ports, &stored, entry).await.map_err(store_reason)?;
+    Ok(match report {
         None => answer(RevocationStatus::Done),
         Some(report) => RevocationResponse {
             revocation_status: Some(report.status),

@@ -1,7 +1,7 @@
 //! Undoing: one engine for all kinds. It sweeps what is due, asks until the target confirms, ends
 //! sessions whose time is over, and looks at targets for what the store does not know.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt, StreamExt,
@@ -10,12 +10,13 @@ use futures_util::{
 };
 
 use crate::{
+    Timestamp,
     exchange::UNDO_WAIT,
     ids::{Handle, IssuanceId},
     kind::{Minter, Place, UndoError},
-    ledger::{AppendError, Claim, Conditions, Lease, LeaseState, StoreError, Undone},
+    ledger::{AppendError, Claim, Conditions, EndedBy, Lease, LeaseState, StoreError, Undone},
     operator,
-    ports::Ports,
+    ports::{Ports, Snapshot},
 };
 
 /// Time after an intent's deadline during which nobody else touches it.
@@ -54,16 +55,14 @@ pub async fn run(ports: Arc<Ports>, stop: BoxFuture<'static, ()>) {
     'running: loop {
         if inventory_due.is_some_and(|due| ports.clock.monotonic() >= due) {
             inventory_due = None;
-            under_way.push(inventory(&ports).map(Some).boxed());
+            let again = ports.clock.monotonic() + LAST_RETRY;
+            under_way.push(survived(inventory(&ports).map(Some), Some(again)));
         }
         if under_way.len() < IN_FLIGHT {
             match due(&ports).await {
                 Ok(leases) => {
-                    under_way.extend(
-                        leases
-                            .into_iter()
-                            .map(|lease| undo(&ports, lease).map(|()| None).boxed()),
-                    );
+                    let undo = |lease| survived(undo(&ports, lease).map(|()| None), None);
+                    under_way.extend(leases.into_iter().map(undo));
                 }
                 Err(error) => tracing::warn!(%error, "cannot look for what is due"),
             }
@@ -80,15 +79,45 @@ pub async fn run(ports: Arc<Ports>, stop: BoxFuture<'static, ()>) {
     while under_way.next().await.is_some() {}
 }
 
-async fn due(ports: &Ports) -> Result<Vec<Lease>, StoreError> {
-    let Ok(now) = ports.now() else { return Ok(Vec::new()) };
-    for session in ports.ledger.expired_sessions(now, BATCH).await? {
-        operator::end_by_time(ports, session).await?;
-    }
-    ports.ledger.take_due(claim(ports, now), BATCH).await
+/// A minter that panics must not end the undoing of everything else: its lease is taken again later.
+fn survived<'a, T: Send + 'a>(work: impl Future<Output = T> + Send + 'a, panicked: T) -> BoxFuture<'a, T> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    work.map(|done| {
+        done.unwrap_or_else(|_| {
+            tracing::error!("an undo or an inventory panicked");
+            panicked
+        })
+    })
+    .boxed()
 }
 
-fn claim(ports: &Ports, now: crate::Timestamp) -> Claim {
+/// Leases to undo now. Sessions that cannot be ended keep none of them waiting, nor does a wall clock
+/// that is behind: nothing is issued meanwhile, but what was is undone.
+async fn due(ports: &Ports) -> Result<Vec<Lease>, StoreError> {
+    let now = late_now(ports);
+    if let Err(error) = end_sessions(ports, now).await {
+        tracing::warn!(%error, "cannot end sessions whose time is over");
+    }
+    // Taking is a durable write; an idle broker makes none.
+    match ports.ledger.next_due(MARGIN).await? {
+        Some(next) if next <= now => ports.ledger.take_due(claim(ports, now), BATCH).await,
+        _ => Ok(Vec::new()),
+    }
+}
+
+async fn end_sessions(ports: &Ports, now: Timestamp) -> Result<(), StoreError> {
+    for session in ports.ledger.expired_sessions(now, BATCH).await? {
+        operator::end_unasked(ports, session, EndedBy::Time).await?;
+    }
+    Ok(())
+}
+
+/// The later of the wall clock and the durable time, however far they are apart.
+fn late_now(ports: &Ports) -> Timestamp {
+    ports.clock.now().max(ports.ledger.durable_time())
+}
+
+fn claim(ports: &Ports, now: Timestamp) -> Claim {
     Claim {
         replica: ports.replica,
         now,
@@ -103,25 +132,52 @@ async fn undo(ports: &Ports, lease: Lease) {
         tracing::warn!(%error, issuance = %lease.id, "cannot record an interrupted mint");
         return;
     }
-    let minter = ports.active.snapshot().minters.get(&lease.target).cloned();
-    let result = match minter {
-        Some(minter) => within(ports, ATTEMPT, minter.undo(&lease.handle)).await,
-        None => Err(UndoError("its target is not in the bundle".into())),
-    };
-    let undone = match result {
-        Ok(()) => Undone::Gone,
-        Err(UndoError(problem)) => {
-            tracing::warn!(handle = %lease.handle, target = %lease.target, problem, "not undone yet");
-            Undone::Retry {
-                at: ports.clock.now() + backoff(lease.attempts),
-                problem,
-            }
-        }
-    };
+    let undone = ask(ports, &lease, ATTEMPT).await;
     match ports.ledger.settle(lease.id, lease.owner, undone).await {
         Ok(true) => {}
         Ok(false) => tracing::info!(handle = %lease.handle, "somebody else took the lease over"),
         Err(error) => tracing::warn!(handle = %lease.handle, %error, "cannot note an undo"),
+    }
+}
+
+/// One attempt at a lease that this replica has taken.
+async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> Undone {
+    let (handle, target) = (&lease.handle, &lease.target);
+    let problem = match minter_of(&ports.active.snapshot(), lease) {
+        Ok(minter) => match within(ports, time, minter.undo(handle)).await {
+            Ok(()) => return Undone::Gone,
+            Err(UndoError(problem)) => {
+                tracing::warn!(%handle, %target, problem, "not undone yet");
+                problem
+            }
+        },
+        // It stays so until the bundle changes: worth one warning.
+        Err(problem) => {
+            if lease.attempts == 0 {
+                tracing::warn!(%handle, %target, problem, "not undone");
+            } else {
+                tracing::info!(%handle, %target, problem, "still not undone");
+            }
+            problem
+        }
+    };
+    Undone::Retry {
+        at: ports.clock.now() + backoff(lease.attempts),
+        problem,
+    }
+}
+
+/// The minter of the place where the lease's credential was made. Any other place would confirm that
+/// it has no such credential while it lives on at its own.
+fn minter_of(snapshot: &Snapshot, lease: &Lease) -> Result<Arc<dyn Minter>, String> {
+    let target = snapshot.judge.catalogue().targets.get(&lease.target);
+    match (target, snapshot.minters.get(&lease.target)) {
+        (Some(target), Some(_)) if target.place() != lease.place => Err(format!(
+            "its target has moved (was {}); put the old place back until its leases are gone",
+            lease.place
+        )),
+        (Some(_), Some(minter)) => Ok(Arc::clone(minter)),
+        _ => Err("its target is not in the bundle; put it back until its leases are gone".to_owned()),
     }
 }
 
@@ -147,19 +203,10 @@ pub(crate) async fn undo_now(ports: &Ports, ids: Vec<IssuanceId>) -> Vec<(Issuan
 }
 
 async fn undo_one(ports: &Ports, id: IssuanceId) -> bool {
-    let now = ports.clock.now().max(ports.ledger.durable_time());
-    let Ok(Some(lease)) = ports.ledger.take(id, claim(ports, now)).await else {
+    let Ok(Some(lease)) = ports.ledger.take(id, claim(ports, late_now(ports))).await else {
         return is_gone(ports, id).await;
     };
-    let minter = ports.active.snapshot().minters.get(&lease.target).cloned();
-    let Some(minter) = minter else { return false };
-    let undone = match attempt(ports, &*minter, &lease.handle).await {
-        Ok(()) => Undone::Gone,
-        Err(UndoError(problem)) => Undone::Retry {
-            at: ports.clock.now() + FIRST_RETRY,
-            problem,
-        },
-    };
+    let undone = ask(ports, &lease, UNDO_WAIT).await;
     let gone = undone == Undone::Gone;
     gone & matches!(ports.ledger.settle(lease.id, lease.owner, undone).await, Ok(true))
 }

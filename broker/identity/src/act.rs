@@ -9,17 +9,16 @@ use crate::claims::is_plain_id;
 const MAX_LINKS: usize = 8;
 
 /// The chain in `act`, outermost first. Other members than `sub`, `iss`, `client_id` and `act` mean
-/// nothing there. Refuses chains that are malformed, deeper than 8, or name an actor twice.
+/// nothing there. A link that names no issuer is one of the token's own: what is minted later has
+/// another. Refuses chains that are malformed, deeper than 8, or name an actor twice.
 pub(crate) fn chain(act: Option<&Value>, issuer: &str) -> Result<Vec<Link>, Reason> {
     let mut chain = Vec::<Link>::new();
     let mut next = act;
     while let Some(act) = next {
         let act = act.as_object().ok_or(Reason::ActorChain)?;
-        let link = link(act).ok_or(Reason::ActorChain)?;
-        let is_same = |other: &Link| {
-            let iss = |link: &Link| link.iss.clone().unwrap_or_else(|| issuer.to_owned());
-            other.sub == link.sub && iss(other) == iss(&link)
-        };
+        let mut link = link(act).ok_or(Reason::ActorChain)?;
+        link.iss.get_or_insert_with(|| issuer.to_owned());
+        let is_same = |other: &Link| other.sub == link.sub && other.iss == link.iss;
         if chain.len() == MAX_LINKS || chain.iter().any(is_same) {
             return Err(Reason::ActorChain);
         }

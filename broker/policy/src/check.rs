@@ -1,6 +1,9 @@
 //! Rules against the catalogue: Cedar's validator, and what it cannot know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+};
 
 use cedar_policy::{
     EntityUid, Policy, PolicySet, ResourceConstraint, Schema, ValidationError, ValidationMode, ValidationWarning,
@@ -26,8 +29,20 @@ pub(crate) fn rules(rules: &[Rule], schema: Schema, catalogue: &Catalogue, bundl
             .map(|text| Rule::mistake(rule, bundle, text))
     };
     let mut mistakes: Vec<_> = rules.iter().flat_map(own).collect();
-    mistakes.extend(validate(rules, schema, catalogue, bundle));
+    mistakes.extend(with_room(|| validate(rules, schema, catalogue, bundle)));
     mistakes
+}
+
+/// Stack for the deepest rule that is let in, several times over.
+const STACK: usize = 16 << 20;
+
+/// Cedar's validator passes over what is too deep for the stack that it has, without a word.
+fn with_room(work: impl FnOnce() -> Vec<Mistake> + Send) -> Vec<Mistake> {
+    let done = thread::scope(|scope| {
+        let validating = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        validating.ok().and_then(|validating| validating.join().ok())
+    });
+    done.unwrap_or_else(|| vec![Mistake::of_file("rules", "the rules could not be validated; try again")])
 }
 
 /// Grants of one schema. Cedar's validator looks at every action for each rule, so that rules which

@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 
 use crate::{
     bundle::{Bundle, SUM},
+    declare::FOLDERS,
     mistake::Mistake,
 };
 
@@ -119,6 +120,9 @@ impl Walk {
             };
             match name.to_str() {
                 Some(name) if name.starts_with('.') => (),
+                Some(name) if name.chars().any(char::is_control) => {
+                    self.refuse(&inner, "its name holds control characters; rename it".to_owned());
+                }
                 Some(_) => self.entry(&inner, depth),
                 None => self.refuse(&inner, "its name is not UTF-8".to_owned()),
             }
@@ -127,7 +131,18 @@ impl Walk {
 
     fn entry(&mut self, path: &str, depth: u8) {
         match self.safe(path) {
-            Ok((_, meta)) if meta.is_dir() => self.folder(path, depth + 1),
+            Ok((_, meta)) if meta.is_dir() => {
+                let before = (self.files.len(), self.mistakes.len());
+                self.folder(path, depth + 1);
+                // What stands in a folder is complained of file by file.
+                let empty = before == (self.files.len(), self.mistakes.len());
+                if empty && !FOLDERS.iter().any(|(folder, _)| *folder == path) {
+                    self.refuse(
+                        path,
+                        "no folder of this name belongs into a bundle; remove it".to_owned(),
+                    );
+                }
+            }
             Ok((real, meta)) if meta.is_file() => match self.file(&real, &meta) {
                 Ok(bytes) => self.keep(path, bytes),
                 Err(problem) => self.refuse(path, problem),

@@ -16,6 +16,7 @@ use crate::{
     Loaded,
     names::{ACT_FOR, LOG_OF_ALL},
     near,
+    rules::Reads,
     slices::{Matches, Slice},
 };
 
@@ -39,7 +40,7 @@ impl Judge for Loaded {
 
     fn decide(&self, question: &Question<'_>) -> Verdict {
         match self.slices.grant(question.target, question.grant) {
-            Some(slice) => self.answer(self.ask(slice, question)),
+            Some(slice) => self.answer(self.ask(slice, question, slice.reads)),
             None => verdict(Effect::Deny, Vec::new()),
         }
     }
@@ -77,8 +78,8 @@ impl Judge for Loaded {
 
 impl Loaded {
     /// The question as the engine takes it; `None` for values that it cannot hold.
-    pub(crate) fn ask<'a>(&self, slice: &'a Slice, question: &Question<'_>) -> Option<Asked<'a>> {
-        let context = Context::from_pairs(self.context(question)?).ok()?;
+    pub(crate) fn ask<'a>(&self, slice: &'a Slice, question: &Question<'_>, reads: Reads) -> Option<Asked<'a>> {
+        let context = Context::from_pairs(self.context(question, reads)?).ok()?;
         let resource = self.names.target(question.target.as_str());
         self.asked(slice, question.subject, resource, context)
     }
@@ -140,7 +141,7 @@ impl Loaded {
         verdict(effect, ids.map(|rule| rule.id.clone()).collect())
     }
 
-    fn context(&self, question: &Question<'_>) -> Option<Vec<(String, Expression)>> {
+    fn context(&self, question: &Question<'_>, reads: Reads) -> Option<Vec<(String, Expression)>> {
         let mut pairs = Vec::with_capacity(10);
         let mut put = |name: &str, value| pairs.push((name.to_owned(), value));
         put(
@@ -159,10 +160,16 @@ impl Loaded {
         }
         let session = [("age", question.session.age), ("issuances", question.session.issuances)];
         put("session", record(session.map(|(name, count)| (name, long(count))))?);
-        put("ttl", duration(question.ttl.as_millis()));
         put("subject_scopes", set(question.subject.token.scopes.iter().flatten()));
-        put("auth", log_in(&question.subject.token.auth, question.now)?);
-        put("now", moment(question.now));
+        if reads.ttl {
+            put("ttl", duration(question.ttl.as_millis()));
+        }
+        if reads.auth {
+            put("auth", log_in(&question.subject.token.auth, question.now)?);
+        }
+        if reads.now {
+            put("now", moment(question.now));
+        }
         put("params", params(question.params)?);
         Some(pairs)
     }

@@ -47,13 +47,15 @@ impl fmt::Display for Mistake {
 }
 
 /// Reads a file's bytes as text that every reader and editor sees the same way: UTF-8 with LF, no
-/// byte order mark, no control characters but tabs.
+/// byte order mark, no control characters but tabs, nothing that changes the direction of text.
 pub(crate) fn plain_text<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Mistake> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
         Mistake::at(file, &good, good.len(), "this is not UTF-8; save the file as UTF-8")
     })?;
-    let odd = |c: char| c == '\u{feff}' || (c.is_control() && c != '\n' && c != '\t');
+    let turns =
+        |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let odd = |c: char| c == '\u{feff}' || turns(c) || (c.is_control() && c != '\n' && c != '\t');
     let Some((offset, c)) = text.char_indices().find(|(_, c)| odd(*c)) else {
         return Ok(text);
     };

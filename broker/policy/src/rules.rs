@@ -11,6 +11,7 @@ use cedar_policy::{
     ffi::DetailedError,
 };
 use procura_core::catalogue::Risk;
+use serde_json::Value;
 
 use crate::{
     bundle::Bundle,
@@ -33,11 +34,59 @@ pub(crate) struct Rule {
     pub(crate) actions: Actions,
     /// The one target that it is about; `None` where it may be about any.
     pub(crate) target: Option<String>,
+    pub(crate) reads: Reads,
     pub(crate) clauses: Vec<Clause>,
     /// Each clause as a rule under its index, made when first asked for.
     pub(crate) split: OnceLock<PolicySet>,
     pub(crate) file: String,
     pub(crate) start: usize,
+}
+
+/// Which members of the context are read. These are the ones that are dear to build: Cedar parses
+/// durations and times from text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    pub(crate) ttl: bool,
+    pub(crate) auth: bool,
+    pub(crate) now: bool,
+}
+
+impl Reads {
+    pub(crate) const ALL: Self = Self {
+        ttl: true,
+        auth: true,
+        now: true,
+    };
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            ttl: self.ttl || other.ttl,
+            auth: self.auth || other.auth,
+            now: self.now || other.now,
+        }
+    }
+
+    /// A member is read where its name stands anywhere in the rule: too often rather than too seldom.
+    fn of(policy: &Policy) -> Self {
+        policy.to_json().map_or(Self::ALL, |rule| Self::in_json(&rule))
+    }
+
+    fn in_json(value: &Value) -> Self {
+        let word = |word: &str| Self {
+            ttl: word == "ttl",
+            auth: word == "auth",
+            now: word == "now",
+        };
+        match value {
+            Value::String(text) => word(text),
+            Value::Array(items) => items.iter().map(Self::in_json).fold(Self::default(), Self::and),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| word(name).and(Self::in_json(value)))
+                .fold(Self::default(), Self::and),
+            _ => Self::default(),
+        }
+    }
 }
 
 /// Which actions a rule is about.
@@ -135,6 +184,7 @@ fn rule(policy: &Policy, index: usize, path: &str, statement: Statement) -> Rule
                 (uid.type_name().basename() == "Target").then(|| uid.id().unescaped().to_owned())
             }
         },
+        reads: Reads::of(policy),
         clauses: statement.clauses,
         split: OnceLock::new(),
         file: path.to_owned(),

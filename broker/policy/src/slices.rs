@@ -17,7 +17,7 @@ use procura_wire::Name;
 
 use crate::{
     names::{ACT_FOR, ALL_RISKS, ISSUE, Names, Unusable, group_of},
-    rules::Rule,
+    rules::{Reads, Rule},
 };
 
 /// The rules that can match requests of one action.
@@ -34,6 +34,8 @@ pub(crate) struct Slice {
     keyed: HashMap<EntityUid, PolicySet>,
     /// Every permit, as an index into the rules.
     pub(crate) permits: Vec<usize>,
+    /// What any of them reads.
+    pub(crate) reads: Reads,
 }
 
 /// Rules that matched, as indices into the rules.
@@ -93,6 +95,7 @@ impl Slice {
         if rule.permits {
             self.permits.push(index);
         }
+        self.reads = self.reads.and(rule.reads);
         let set = match &rule.principal {
             Some(key) if rule.permits => self.keyed.entry(key.clone()).or_default(),
             _ => &mut self.own,
@@ -227,7 +230,7 @@ fn covers(rule: &Rule, catalogue: &Catalogue, target: &str, grant: &str) -> bool
 }
 
 /// Forbids over all actions (under `None`), and over all grants of a risk.
-type Wide = BTreeMap<Option<Risk>, Arc<PolicySet>>;
+type Wide = BTreeMap<Option<Risk>, (Arc<PolicySet>, Reads)>;
 
 fn wide_sets(rules: &[Rule]) -> Result<Wide, Unusable> {
     let kinds = ALL_RISKS.into_iter().map(Some).chain([None]);
@@ -235,19 +238,22 @@ fn wide_sets(rules: &[Rule]) -> Result<Wide, Unusable> {
         .map(|risk| {
             let reaches =
                 |rule: &&Rule| rule.actions.all || risk.is_some_and(|risk| rule.actions.risks.contains(&risk));
-            let forbids = rules.iter().filter(|rule| !rule.permits).filter(reaches);
-            let set = PolicySet::from_policies(forbids.map(|rule| rule.policy.clone()))?;
-            Ok((risk, Arc::new(set)))
+            let forbids = || rules.iter().filter(|rule| !rule.permits).filter(reaches);
+            let set = PolicySet::from_policies(forbids().map(|rule| rule.policy.clone()))?;
+            let reads = forbids().map(|rule| rule.reads).fold(Reads::default(), Reads::and);
+            Ok((risk, (Arc::new(set), reads)))
         })
         .collect()
 }
 
 fn empty(action: EntityUid, actions: &Entities, wide: &Wide, risk: Option<Risk>) -> Result<Slice, Unusable> {
     let above = actions.ancestors(&action).into_iter().flatten();
+    let (wide, reads) = wide.get(&risk).cloned().unwrap_or_default();
     let needed = above.chain([&action]).filter_map(|uid| actions.get(uid)).cloned();
     Ok(Slice {
         entities: Entities::from_entities(needed.collect::<Vec<_>>(), None)?,
-        wide: wide.get(&risk).cloned().unwrap_or_default(),
+        wide,
+        reads,
         own: PolicySet::new(),
         keyed: HashMap::new(),
         permits: Vec::new(),

@@ -12,6 +12,9 @@ use toml::{
 
 use crate::mistake::Mistake;
 
+/// Most mistakes that are told of one file; finding the line of each costs a look at the whole text.
+const MAX_MISTAKES: usize = 1000;
+
 /// A file that is being read, with the mistakes found so far.
 pub(crate) struct Doc<'d> {
     pub(crate) file: &'d str,
@@ -39,8 +42,10 @@ impl<'d> Doc<'d> {
     }
 
     pub(crate) fn mistake(&self, at: usize, text: impl Into<String>) {
-        let mistake = Mistake::at(self.file, self.text, at, text);
-        self.mistakes.borrow_mut().push(mistake);
+        let mut mistakes = self.mistakes.borrow_mut();
+        if mistakes.len() < MAX_MISTAKES {
+            mistakes.push(Mistake::at(self.file, self.text, at, text));
+        }
     }
 
     pub(crate) fn into_mistakes(self) -> Vec<Mistake> {

@@ -3,7 +3,12 @@
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use notify::{RecursiveMode, Watcher};
-use procura_core::{ports::Ports, undo};
+use procura_core::{
+    operator,
+    ports::Ports,
+    source::{SourceError, SourceSecret},
+    undo,
+};
 use procura_sources::Sources;
 use procura_target_jwt::Keyring;
 use tokio::{
@@ -61,7 +66,9 @@ impl Background {
         this.until_stop(count(Arc::clone(&broker)));
         let hangup = Arc::new(Notify::new());
         this.until_stop(keys(Arc::clone(&broker), Arc::clone(&hangup)));
-        this.until_stop(reload(broker, watch, hangup));
+        let swapped = Arc::new(Notify::new());
+        this.until_stop(end_suspended(Arc::clone(&broker.ports), Arc::clone(&swapped)));
+        this.until_stop(reload(broker, watch, hangup, swapped));
         this
     }
 
@@ -111,7 +118,11 @@ async fn count(broker: Arc<Broker>) {
 async fn keys(broker: Arc<Broker>, hangup: Arc<Notify>) {
     let Keys { ring, source } = &broker.keys;
     let Some((source, seen)) = source else { return };
-    let mut seen = seen.clone();
+    let mut seen = Seen {
+        version: seen.clone(),
+        wrong: None,
+    };
+    let mut told = None;
     loop {
         let asked = tokio::select! {
             () = broker.ports.clock.sleep(OFTEN) => false,
@@ -122,32 +133,65 @@ async fn keys(broker: Arc<Broker>, hangup: Arc<Notify>) {
         } else {
             source.current().await
         };
+        let problem = seen.next(found, ring, &broker.health);
+        if let Some(problem) = &problem
+            && told.as_ref() != Some(problem)
+        {
+            tracing::error!(problem, "the signing keys stay as they were");
+        }
+        told = problem;
+    }
+}
+
+/// The key set that was read last.
+struct Seen {
+    version: String,
+    /// Why it is not in force.
+    wrong: Option<String>,
+}
+
+impl Seen {
+    /// Puts another version in force; answers what is wrong now, and notes whether something is.
+    fn next(
+        &mut self,
+        found: Result<Arc<SourceSecret>, SourceError>,
+        ring: &Keyring,
+        health: &Health,
+    ) -> Option<String> {
         let problem = match found {
-            Ok(secret) if seen == secret.version => continue,
             Ok(secret) => {
-                seen.clone_from(&secret.version);
-                ring.replace(&secret.value).err().map(|error| error.to_string())
+                if secret.version != self.version {
+                    self.version.clone_from(&secret.version);
+                    self.wrong = ring.replace(&secret.value).err().map(|error| error.to_string());
+                    tracing::info!(keys = ?ring, "signing keys read");
+                }
+                self.wrong.clone()
             }
             Err(error) => Some(error.to_string()),
         };
-        note_keys(&broker.health, ring, problem);
+        health.note(|report| {
+            report.signs = signs(ring);
+            report.key_mistakes = usize::from(problem.is_some());
+        });
+        problem
     }
 }
 
-fn note_keys(health: &Health, ring: &Keyring, problem: Option<String>) {
-    let signs = signs(ring);
-    match &problem {
-        None => tracing::info!(keys = ?ring, signs, "signing keys replaced"),
-        Some(problem) => tracing::error!(problem, "the signing keys stay as they were"),
+/// Ends the sessions of who is suspended: at the start, and when another bundle was put in force.
+async fn end_suspended(ports: Arc<Ports>, swapped: Arc<Notify>) {
+    loop {
+        match operator::end_suspended(&ports).await {
+            Ok(()) => swapped.notified().await,
+            Err(error) => {
+                tracing::warn!(%error, "sessions of who is suspended are not ended yet");
+                ports.clock.sleep(OFTEN).await;
+            }
+        }
     }
-    health.note(|report| {
-        report.signs = signs;
-        report.key_mistakes = usize::from(problem.is_some());
-    });
 }
 
 /// Loads the bundle again when it may have changed, and on SIGHUP.
-async fn reload(broker: Arc<Broker>, watch: Watch, hangup: Arc<Notify>) {
+async fn reload(broker: Arc<Broker>, watch: Watch, hangup: Arc<Notify>, swapped: Arc<Notify>) {
     let changed = Arc::new(Notify::new());
     let _watcher = watcher(broker.workshop.folder.clone(), watch, Arc::clone(&changed));
     let Ok(mut hangups) = signal(SignalKind::hangup()) else {
@@ -159,18 +203,23 @@ async fn reload(broker: Arc<Broker>, watch: Watch, hangup: Arc<Notify>) {
             () = changed.notified() => broker.ports.clock.sleep(SETTLE).await,
             _ = hangups.recv() => hangup.notify_one(),
         }
-        put_in_force(&broker.workshop, &broker.ports, &broker.health).await;
+        if put_in_force(&broker.workshop, &broker.ports, &broker.health).await {
+            swapped.notify_one();
+        }
     }
 }
 
-async fn put_in_force(workshop: &Workshop, ports: &Ports, health: &Health) {
+/// Reads the folder; answers whether another bundle is in force. One that is equal keeps its minters.
+async fn put_in_force(workshop: &Workshop, ports: &Ports, health: &Health) -> bool {
+    let mut swapped = false;
     let mistakes = match workshop.make().await {
         Ok(snapshot) => {
             let digest = snapshot.judge.digest();
             if digest != ports.active.snapshot().judge.digest() {
+                ports.active.swap(snapshot);
                 tracing::info!(%digest, "bundle in force");
+                swapped = true;
             }
-            ports.active.swap(snapshot);
             0
         }
         Err(rejected) => {
@@ -183,6 +232,7 @@ async fn put_in_force(workshop: &Workshop, ports: &Ports, health: &Health) {
         }
     };
     health.note(|report| report.bundle_mistakes = mistakes);
+    swapped
 }
 
 /// Watches the folder; the watch ends when the result is dropped.
@@ -234,12 +284,20 @@ mod tests {
         let target = folder.path().join("bundle/targets/api.toml");
         let good = fs::read_to_string(&target).expect("text");
         fs::write(&target, format!("surprise = 1\n{good}")).expect("written");
-        put_in_force(workshop, ports, health).await;
+        assert!(!put_in_force(workshop, ports, health).await);
         assert_eq!((digest(), health.report().bundle_mistakes), (first, 1));
         fs::write(&target, good.replace("\"5m\"", "\"4m\"")).expect("written");
-        put_in_force(workshop, ports, health).await;
+        assert!(put_in_force(workshop, ports, health).await);
         assert_eq!(health.report().bundle_mistakes, 0);
         assert_ne!(digest(), first);
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_is_equal_keeps_its_minters() {
+        let (broker, _folder) = testing::broker().await;
+        let before = broker.ports.active.snapshot();
+        assert!(!put_in_force(&broker.workshop, &broker.ports, &broker.health).await);
+        assert!(Arc::ptr_eq(&before, &broker.ports.active.snapshot()));
     }
 
     #[tokio::test]
@@ -253,15 +311,34 @@ mod tests {
     #[tokio::test]
     async fn a_key_set_that_cannot_be_read_leaves_the_keys_as_they_were() {
         let (broker, _folder) = testing::broker().await;
-        let before = broker.keys.ring.public_jwks();
-        let problem = broker.keys.ring.replace(&procura_wire::Secret::new("{}".into())).err();
-        note_keys(
-            &broker.health,
-            &broker.keys.ring,
-            problem.map(|error| error.to_string()),
-        );
-        assert_eq!(broker.keys.ring.public_jwks(), before);
-        let report = broker.health.report();
-        assert!(report.signs && report.key_mistakes == 1);
+        let (ring, health) = (&broker.keys.ring, &broker.health);
+        let before = ring.public_jwks();
+        let version = |version: &str| {
+            Ok(Arc::new(SourceSecret {
+                value: procura_wire::Secret::new("{}".into()),
+                version: version.to_owned(),
+            }))
+        };
+        let away = || {
+            Err(SourceError {
+                reference: "keys:set".to_owned(),
+                problem: "it is away".to_owned(),
+            })
+        };
+        let mut seen = Seen {
+            version: "1".to_owned(),
+            wrong: None,
+        };
+        let mut degraded = |found| {
+            let problem = seen.next(found, ring, health);
+            let report = health.report();
+            assert!(report.signs && ring.public_jwks() == before);
+            assert_eq!(problem.is_some(), report.key_mistakes == 1);
+            problem.is_some()
+        };
+        assert!(degraded(away()));
+        assert!(!degraded(version("1")), "the outage is over");
+        assert!(degraded(version("2")));
+        assert!(degraded(away()) && degraded(version("2")), "it is still wrong");
     }
 }

@@ -48,4 +48,6 @@ fn once(name: &str, nth: u32, act: impl Fn() + Send + Sync + 'static) -> Result<
 fn signal(signal: Signal) {
     // Nothing is left to tell where it fails: the test then sees that the process lives.
     let _ = kill_process(getpid(), signal);
+    // Any thread may take the signal first: this one does not go on meanwhile.
+    thread::sleep(Duration::from_millis(100));
 }

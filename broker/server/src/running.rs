@@ -105,12 +105,27 @@ impl Running {
         self.serving.wait().await;
         let requests = &self.broker.requests;
         requests.close();
-        if tokio::time::timeout(SOFT, requests.wait()).await.is_err() {
-            tracing::warn!("requests still under way are given up; recovery undoes what they made");
-        }
-        if tokio::time::timeout(SOFT, self.background.stop()).await.is_err() {
-            tracing::warn!("undoing still under way is given up; the next start goes on with it");
-        }
-        self.broker.engine.close().await;
+        let given_up = "requests still under way are given up; recovery undoes what they made";
+        bounded(requests.wait(), given_up).await;
+        let given_up = "undoing still under way is given up; the next start goes on with it";
+        bounded(self.background.stop(), given_up).await;
+        let given_up = "the store does not close and is given up; what it has not answered may not be kept";
+        bounded(self.broker.engine.close(), given_up).await;
+    }
+}
+
+async fn bounded(work: impl Future<Output = ()>, given_up: &str) {
+    if tokio::time::timeout(SOFT, work).await.is_err() {
+        tracing::warn!("{given_up}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_never_comes_is_given_up() {
+        bounded(std::future::pending(), "given up").await;
     }
 }

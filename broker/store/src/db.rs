@@ -1,5 +1,7 @@
 //! What the two engines must offer to the code that they share.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use procura_core::Timestamp;
 use sqlx::{Database, FromRow, SqlStr, postgres::PgRow, sqlite::SqliteRow};
@@ -73,6 +75,9 @@ pub trait Db: Database {
 
     /// Opens a transaction for writing.
     const BEGIN: &'static str;
+
+    /// Longest wait for each step of a transaction, where the engine may fall silent without an error.
+    const PATIENCE: Option<Duration>;
 
     /// Runs a statement and reads all its rows.
     fn rows<'c, R: Row>(

@@ -9,16 +9,23 @@ use crate::{
     answer::Failure,
     batch::Batch,
     db::{Arg, Db},
-    rows::LeaseRow,
+    rows::{IntoDomain, LeaseRow},
     sql,
 };
 
 impl<D: Db> Batch<'_, D> {
+    /// One that cannot be read keeps no other waiting; it comes up again at each of its turns.
     pub(crate) async fn take_due(&mut self, claim: &Claim, limit: u32) -> Result<Vec<Lease>, Failure> {
         let mut args = claimed(claim);
         args.push((claim.now - claim.margin).into());
         args.push(i64::from(limit).into());
-        self.domain::<LeaseRow>(D::SQL.take_due, args).await
+        let rows = self.rows::<LeaseRow>(D::SQL.take_due, args).await?;
+        let read = |row: LeaseRow| {
+            let read = row.into_domain();
+            read.inspect_err(|problem| tracing::error!(%problem, "a lease cannot be undone"))
+                .ok()
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 
     pub(crate) async fn take(&mut self, id: IssuanceId, claim: &Claim) -> Result<Vec<Lease>, Failure> {

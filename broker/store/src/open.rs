@@ -114,10 +114,14 @@ impl<D: Db> Opened<D> {
 
     async fn marks(&mut self) -> Result<HashSet<Digest>, sqlx::Error> {
         let rows = self.rows::<DigestRow>(sql::MARK_KEYS).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| Some(Digest::from_bytes(row.digest.try_into().ok()?)))
-            .collect())
+        let digest = |row: DigestRow| {
+            let bytes = row.digest.try_into();
+            // Left out, it would revoke nothing.
+            bytes
+                .map(Digest::from_bytes)
+                .map_err(|_| sqlx::Error::Decode("a mark's key is no digest".into()))
+        };
+        rows.into_iter().map(digest).collect()
     }
 
     async fn rows<R: Row>(&mut self, sql: &'static str) -> Result<Vec<R>, sqlx::Error> {

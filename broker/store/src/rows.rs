@@ -200,6 +200,7 @@ pub(crate) struct LeaseRow {
     id: Uuid,
     handle: String,
     target: String,
+    place: String,
     session: Uuid,
     state: String,
     replica: Uuid,
@@ -222,6 +223,7 @@ impl IntoDomain for LeaseRow {
             id: IssuanceId(self.id),
             handle: Handle::from_kept(self.handle),
             target: at.text("target", &self.target)?,
+            place: self.place,
             session: SessionId(self.session),
             state,
             owner: Owner {

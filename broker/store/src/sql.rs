@@ -41,7 +41,7 @@ macro_rules! session_columns {
 
 macro_rules! lease_columns {
     () => {
-        "id, handle, target, session, state, replica, fence, deadline, until, source_version, attempts, due,
+        "id, handle, target, place, session, state, replica, fence, deadline, until, source_version, attempts, due,
          CASE WHEN EXISTS (SELECT 1 FROM record WHERE record.id = lease.id) THEN NULL ELSE aborted END AS aborted"
     };
 }

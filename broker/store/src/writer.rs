@@ -2,6 +2,8 @@
 
 use std::{
     fs::File,
+    io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -9,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use procura_core::{
     Timestamp,
     ids::ReplicaId,
@@ -130,20 +133,28 @@ impl<D: Db> Writer<D> {
     }
 
     async fn transaction(&mut self, jobs: &[Job]) -> Result<Vec<Outcome>, Ended> {
-        let mut conn = self.begin().await.map_err(|error| ended::<D>(&Failure::Sql(error)))?;
-        match self.statements(&mut conn, jobs).await {
+        let clock = Arc::clone(&self.clock);
+        let begun = in_time::<D, _, _>(&*clock, self.begin()).await;
+        let mut conn = begun.map_err(|error| ended::<D>(&Failure::Sql(error)))?;
+        match in_time::<D, _, _>(&*clock, self.statements(&mut conn, jobs)).await {
             Ok((outcomes, effects)) => {
                 self.commit(conn).await?;
                 self.committed(&effects);
                 Ok(outcomes)
             }
             Err(failure) => {
-                if D::run(&mut conn, "ROLLBACK".into_sql_str(), Vec::new()).await.is_ok() {
+                if self.roll_back(&mut conn).await {
                     self.conn = Some(conn);
                 }
                 Err(ended::<D>(&failure))
             }
         }
+    }
+
+    /// Whether the connection can be used again.
+    async fn roll_back(&mut self, conn: &mut D::Connection) -> bool {
+        let rollback = D::run(conn, "ROLLBACK".into_sql_str(), Vec::new());
+        in_time::<D, _, _>(&*self.clock, rollback).await.is_ok()
     }
 
     /// Opens a transaction, on another connection where the last one does not answer any more.
@@ -180,7 +191,8 @@ impl<D: Db> Writer<D> {
     async fn commit(&mut self, mut conn: D::Connection) -> Result<(), Ended> {
         fail::fail_point!("store-before-commit");
         fail::fail_point!("store-fsync", |_| Err(Ended::Fatal("an injected I/O error".to_owned())));
-        match D::run(&mut conn, "COMMIT".into_sql_str(), Vec::new()).await {
+        let commit = D::run(&mut conn, "COMMIT".into_sql_str(), Vec::new());
+        match in_time::<D, _, _>(&*self.clock, commit).await {
             Ok(_) => {}
             Err(error) if D::commit_is_uncertain(&error) => {
                 tracing::warn!(%error, "the outcome of a commit is unknown and is read back");
@@ -188,7 +200,7 @@ impl<D: Db> Writer<D> {
                 conn = self.read_back().await?;
             }
             Err(error) => {
-                if D::run(&mut conn, "ROLLBACK".into_sql_str(), Vec::new()).await.is_ok() || in_no_transaction(&error) {
+                if self.roll_back(&mut conn).await || in_no_transaction(&error) {
                     self.conn = Some(conn);
                 }
                 return Err(ended::<D>(&Failure::Sql(error)));
@@ -202,9 +214,10 @@ impl<D: Db> Writer<D> {
     /// Asks until it is known whether the last batch was committed.
     async fn read_back(&mut self) -> Result<D::Connection, Ended> {
         loop {
-            if let Ok(mut conn) = D::Connection::connect_with(&self.options).await {
+            if let Ok(mut conn) = in_time::<D, _, _>(&*self.clock, D::Connection::connect_with(&self.options)).await {
                 let sql = D::SQL.last_batch.into_sql_str();
-                match D::rows::<NumberRow>(&mut conn, sql, vec![self.id.0.into()]).await {
+                let last = D::rows::<NumberRow>(&mut conn, sql, vec![self.id.0.into()]);
+                match in_time::<D, _, _>(&*self.clock, last).await {
                     Ok(rows) if rows.iter().any(|row| row.number == Some(self.batch)) => return Ok(conn),
                     Ok(_) => {
                         self.conn = Some(conn);
@@ -225,6 +238,18 @@ impl<D: Db> Writer<D> {
         if let Some(cache) = &self.shared.cache {
             cache.committed(effects);
         }
+    }
+}
+
+/// The work, or an error of the engine where it says nothing for too long: then its connection is dropped.
+async fn in_time<D: Db, T, E: From<sqlx::Error>>(
+    clock: &dyn Clock,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let Some(patience) = D::PATIENCE else { return work.await };
+    match select(pin!(work), clock.sleep(patience)).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into()),
     }
 }
 

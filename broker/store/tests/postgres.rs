@@ -5,13 +5,16 @@
 mod kit;
 mod proxy;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
-use kit::{append_counted, quiet};
+use kit::{Impatient, append_counted, quiet};
 use procura_contract::{
     ledger_suite::{LedgerUnderTest, sample::*},
     postgres::Cluster,
@@ -181,6 +184,48 @@ async fn a_commit_whose_answer_was_lost_is_read_back() {
         assert_eq!(there, expected.is_ok(), "{cut:?}");
         ledger.append(entry(2), Conditions::default()).await.expect("recovered");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_falls_silent_is_given_up_and_tried_anew() {
+    let database = database().await;
+    let proxy = Proxy::start(database.cluster.port).await;
+    let through = database
+        .url()
+        .replace(&format!(":{}/", database.cluster.port), &format!(":{}/", proxy.port));
+    let (_, entropy, on_fatal) = quiet();
+    let clock = Arc::new(Impatient::default());
+    let opened = postgres::open(&Secret::new(through), clock.clone(), entropy, on_fatal).await;
+    let ledger = opened.expect("opened");
+    proxy.arm(Cut::Silence);
+    clock.0.store(true, Ordering::SeqCst);
+    let silent = ledger.append(entry(1), Conditions::default());
+    let silent = tokio::time::timeout(Duration::from_secs(30), silent).await;
+    assert_eq!(silent, Ok(Err(AppendError::Store(StoreError::Unavailable))));
+    clock.0.store(false, Ordering::SeqCst);
+    proxy.disarm();
+    ledger.append(entry(2), Conditions::default()).await.expect("recovered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_is_durable_whatever_the_server_is_set_to() {
+    let database = database().await;
+    let lazy = format!("ALTER DATABASE {} SET synchronous_commit = off", database.name);
+    sqlx::query(AssertSqlSafe(lazy))
+        .execute(&mut database.connection().await)
+        .await
+        .expect("set");
+    // A trigger runs with the settings of whoever writes.
+    let watch = "CREATE TABLE seen AS SELECT ''::text AS setting LIMIT 0;
+        CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO seen VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END';
+        CREATE TRIGGER see AFTER INSERT ON record EXECUTE FUNCTION see()";
+    let mut watching = database.connection().await;
+    sqlx::raw_sql(watch).execute(&mut watching).await.expect("watched");
+    let ledger = open_url(&database.url()).await;
+    ledger.append(entry(1), Conditions::default()).await.expect("appended");
+    let seen = sqlx::query_scalar::<_, String>("SELECT setting FROM seen");
+    assert_eq!(seen.fetch_all(&mut watching).await.expect("read"), ["on"]);
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use std::{
 
 use futures_util::future::join_all;
 use kit::{append_counted, quiet};
-use procura_contract::ledger_suite::LedgerUnderTest;
+use procura_contract::ledger_suite::{
+    LedgerUnderTest,
+    sample::{claim, entry, intent, replica},
+};
 use procura_core::{ids::IssuanceId, ledger::Ledger, ports::BoxFuture};
 use procura_store::{OpenError, SqliteLedger, sqlite};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -91,6 +94,33 @@ async fn appends_of_64_callers_share_two_commits() {
     assert!(results.iter().all(Result::is_ok));
     let commits = file.ledger.commits() - before;
     assert!(commits <= 2, "{commits} commits for 64 appends");
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_read_keeps_no_other_from_being_undone() {
+    let file = file().await;
+    let (broken, fine) = (entry(1), entry(2));
+    for minting in [&broken, &fine] {
+        file.ledger.intend(intent(minting, replica())).await.expect("intended");
+    }
+    let spoil = sqlx::query("UPDATE lease SET target = '?' WHERE id = $1").bind(broken.id.0);
+    spoil.execute(&mut file.connection().await).await.expect("spoilt");
+    let taken = file.ledger.take_due(claim(replica(), 60), 10).await.expect("taken");
+    let taken: Vec<_> = taken.iter().map(|lease| lease.id).collect();
+    assert_eq!(taken, [fine.id]);
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_read_is_not_forgotten() {
+    let file = file().await;
+    let spoil = "INSERT INTO mark (key, server, subject_kind, subject, second) VALUES (x'00', 's', 'user', 'c/a', 1)";
+    sqlx::query(spoil)
+        .execute(&mut file.connection().await)
+        .await
+        .expect("spoilt");
+    file.ledger.close().await;
+    let error = open_file(file.dir.path()).await.err().expect("refused").to_string();
+    assert!(error.contains("a mark's key is no digest"), "{error}");
 }
 
 #[tokio::test]

@@ -102,6 +102,9 @@ fn from_subject_token(
             Some((alias, _)) => alias,
             None => return Err(at_fault(Reason::ActorChain)),
         };
+        if *issuer == token.issuer && current.sub == token.sub {
+            return Err(at_fault(Reason::ActorSelf));
+        }
         let agent = agent_id(catalogue, issuer, &current.sub).map_err(at_fault)?;
         let link = Link {
             iss: Some(iss.clone()),

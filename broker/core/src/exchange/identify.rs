@@ -72,7 +72,7 @@ pub(super) fn token_facts(caller: &Caller) -> TokenFacts {
 }
 
 /// Times and client of a verified token, under its issuer's rules as they are now.
-pub(super) fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
+pub(crate) fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let issuer = catalogue.issuers.get(&token.issuer).ok_or(Reason::JwtIssUntrusted)?;
     check_times(issuer, token, now)?;
     match (&issuer.clients, &token.client) {
@@ -83,7 +83,7 @@ pub(super) fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Tim
 }
 
 /// `exp`, `nbf`, `iat` and the whole lifetime (RFC 7519 section 4.1).
-pub fn check_times(issuer: &Issuer, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
+fn check_times(issuer: &Issuer, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let begins = [token.not_before, token.issued_at].into_iter().flatten().max();
     if token.expires <= now {
         Err(Reason::JwtExpired)

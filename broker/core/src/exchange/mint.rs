@@ -87,7 +87,7 @@ pub(super) async fn mint(ports: &Ports, admitted: &mut Admitted, permit: Permit)
     }
     order.target_deadline = prepare(ports, &*minter).await?;
     let deadline = ports.clock.now() + ports.mint_budget;
-    let owner = intend(ports, admitted, &permit, (&handle, deadline)).await?;
+    let owner = intend(ports, admitted, &order, deadline).await?;
     fail_point!("after-intent");
     let minted = race(ports, minter.mint(order)).await;
     fail_point!("after-mint");
@@ -134,17 +134,18 @@ async fn race<T>(ports: &Ports, work: impl Future<Output = Result<T, MintError>>
 async fn intend(
     ports: &Ports,
     admitted: &mut Admitted,
-    permit: &Permit,
-    (handle, deadline): (&Handle, Timestamp),
+    order: &MintOrder<'_>,
+    deadline: Timestamp,
 ) -> Result<Owner, Stop> {
-    admitted.draft.facts.handle = Some(handle.to_string());
+    admitted.draft.facts.handle = Some(order.handle.to_string());
     let reason = Reason::MintAborted.code();
     let aborted = admitted.draft.seal(Outcome::Refused, Some(reason), &*ports.entropy);
     let intent = Intent {
-        handle: handle.clone(),
-        id: admitted.draft.id,
-        target: permit.plan.target.clone(),
-        session: permit.session.id,
+        handle: order.handle.clone(),
+        id: order.issuance,
+        target: order.plan.target.clone(),
+        place: order.target.place(),
+        session: order.session,
         replica: ports.replica,
         deadline,
         burn: Vec::new(),

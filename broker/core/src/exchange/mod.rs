@@ -16,12 +16,11 @@ use procura_wire::{FormFault, Name, Reason, Secret, TokenType};
 use serde_json::Value;
 
 pub use admit::{Admitted, admit};
-pub use identify::check_times;
-pub(crate) use identify::principal;
+pub(crate) use identify::{check_token, principal};
 pub(crate) use mint::UNDO_WAIT;
 pub use reads::same_uri;
-pub(crate) use refuse::store_reason;
 pub use refuse::{Explanation, Refused};
+pub(crate) use refuse::{is_suspended, is_suspended_agent, store_reason};
 
 use crate::{
     ids::{IssuanceId, SessionId},

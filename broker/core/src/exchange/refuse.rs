@@ -1,11 +1,12 @@
 //! The way out without a credential: undo what may exist, record the refusal, then answer it.
 
-use procura_wire::Reason;
+use procura_wire::{QualifiedId, Reason};
 use serde::Serialize;
 
 use super::Admitted;
 use crate::{
-    identity::Caller,
+    catalogue::Catalogue,
+    identity::{Caller, Principal},
     ids::IssuanceId,
     judgement::{NearMiss, Verdict},
     ledger::{AppendError, Conditions, LeaseStep, Outcome, StoreError},
@@ -116,8 +117,10 @@ pub(super) fn note_verdict(admitted: &mut Admitted, verdict: Verdict) {
 pub(super) async fn refuse(ports: &Ports, admitted: Admitted, stop: Stop) -> Refused {
     let Admitted { draft, .. } = admitted;
     let id = draft.id;
-    let Ok(entry) = draft.seal(Outcome::Refused, Some(stop.reason.code()), &*ports.entropy) else {
-        return Refused::unrecorded(Reason::ParamTooLarge);
+    let reason = Some(stop.reason.code());
+    let sealed = draft.seal(Outcome::Refused, reason, &*ports.entropy);
+    let Ok(entry) = sealed.or_else(|_| draft.bare().seal(Outcome::Refused, reason, &*ports.entropy)) else {
+        return Refused::unrecorded(Reason::ServerError);
     };
     let conditions = Conditions {
         lease: stop.lease.clone(),
@@ -156,20 +159,27 @@ fn by_rules(reason: Reason) -> bool {
 }
 
 /// Whether one of those who take part was suspended in the bundle.
-pub(super) fn suspended(catalogue: &crate::catalogue::Catalogue, caller: &Caller) -> Option<Reason> {
-    let agent = |id: &procura_wire::QualifiedId| {
-        let declared = catalogue.agents.iter().find(|(name, _)| name.as_str() == id.local);
-        declared.is_some_and(|(_, agent)| agent.issuer == id.qualifier && agent.suspended)
-    };
+pub(super) fn suspended(catalogue: &Catalogue, caller: &Caller) -> Option<Reason> {
     let server = catalogue.servers.get(&caller.server.name);
-    match &caller.subject.principal {
-        _ if server.is_none_or(|server| server.suspended) => Some(Reason::ClientSuspended),
-        crate::identity::Principal::Agent(id) if agent(id) => Some(Reason::SubjectSuspended),
-        _ => caller
-            .actor
-            .agent
-            .as_ref()
-            .is_some_and(agent)
-            .then_some(Reason::ActorSuspended),
+    if server.is_none_or(|server| server.suspended) {
+        return Some(Reason::ClientSuspended);
     }
+    if is_suspended(catalogue, &caller.subject.principal) {
+        return Some(Reason::SubjectSuspended);
+    }
+    let actor = caller.actor.agent.as_ref();
+    actor
+        .is_some_and(|actor| is_suspended_agent(catalogue, actor))
+        .then_some(Reason::ActorSuspended)
+}
+
+/// Whether a principal is an agent that was suspended in the bundle.
+pub(crate) fn is_suspended(catalogue: &Catalogue, principal: &Principal) -> bool {
+    matches!(principal, Principal::Agent(id) if is_suspended_agent(catalogue, id))
+}
+
+/// Whether an agent was suspended in the bundle.
+pub(crate) fn is_suspended_agent(catalogue: &Catalogue, id: &QualifiedId) -> bool {
+    let agent = catalogue.agents.get(id.local.as_str());
+    agent.is_some_and(|agent| agent.issuer == id.qualifier && agent.suspended)
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,7 @@ const fn kind(name: &'static str, place: Place, issues: TokenType) -> Kind {
         name,
         target_keys: &[],
         grant_keys: &[],
+        place_keys: &["host", "port"],
         needs_source: false,
         issues,
         lifetime: Lifetime::Chosen {
@@ -158,6 +162,8 @@ pub(crate) struct FakeTarget {
     pub(crate) alive: Mutex<BTreeSet<Handle>>,
     pub(crate) minted: Mutex<u32>,
     pub(crate) undo_fails: Mutex<bool>,
+    /// The next undo panics.
+    pub(crate) undo_panics: AtomicBool,
 }
 
 impl FakeTarget {
@@ -167,6 +173,7 @@ impl FakeTarget {
             alive: Mutex::default(),
             minted: Mutex::default(),
             undo_fails: Mutex::default(),
+            undo_panics: AtomicBool::default(),
         })
     }
 
@@ -213,6 +220,7 @@ impl Minter for FakeTarget {
     }
 
     fn undo<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), UndoError>> {
+        assert!(!self.undo_panics.swap(false, Ordering::SeqCst), "as told");
         let result = if *self.undo_fails.lock().expect("lock") {
             Err(UndoError("as told".into()))
         } else {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use procura_core::{
     identity::{Link, VerifiedToken},
-    judgement::Effect,
+    ledger::{EndedBy, Ledger},
 };
 use procura_wire::Reason;
 
 use crate::world::{BROKER, RESOURCE, World, name, token};
 
-fn link(sub: &str) -> Link {
+pub(crate) fn link(sub: &str) -> Link {
     Link {
         sub: sub.into(),
         iss: None,
@@ -19,7 +19,7 @@ fn link(sub: &str) -> Link {
 }
 
 /// An exchange of alice's token after a tweak to it.
-async fn with(world: &World, tweak: impl FnOnce(&mut VerifiedToken)) -> &'static str {
+pub(crate) async fn with(world: &World, tweak: impl FnOnce(&mut VerifiedToken)) -> &'static str {
     let mut alice = token(&world.clock);
     tweak(&mut alice);
     world.knows("alice", alice);
@@ -117,180 +117,65 @@ async fn a_user_whose_sub_is_an_agents_name_is_refused() {
 }
 
 #[tokio::test]
-async fn req_031_an_actor_token_needs_may_act_or_a_rule() {
+async fn nobody_acts_for_oneself() {
     let world = World::new();
-    world.knows(
-        "bot",
-        VerifiedToken {
-            sub: "triage".into(),
-            ..token(&world.clock)
-        },
-    );
-    let actor = [("actor_token", "bot")];
-    assert_eq!(world.refusal(&actor).await, "actor.not_permitted");
-    world.rules(|rules| rules.act_for = Effect::Permit);
-    let issued = world.exchange(&actor).await.expect("a rule permits");
-    assert_eq!(world.leaf(issued.issuance).await["actor_asserted_by"], "actor_token");
-
-    let world = World::new();
-    world.knows(
-        "bot",
-        VerifiedToken {
-            sub: "triage".into(),
-            ..token(&world.clock)
-        },
-    );
-    world.knows(
-        "alice",
-        VerifiedToken {
-            may_act: Some(link("triage")),
-            ..token(&world.clock)
-        },
-    );
-    assert!(world.exchange(&actor).await.is_ok(), "may_act names it");
-    world.knows(
-        "alice",
-        VerifiedToken {
-            may_act: Some(link("other")),
-            ..token(&world.clock)
-        },
-    );
-    assert_eq!(world.refusal(&actor).await, "actor.may_act");
     assert_eq!(
-        world.refusal(&[]).await,
-        "actor.may_act",
-        "the server is not named either"
+        with(&world, |token| token.act = vec![link("alice")]).await,
+        "actor.self"
     );
-    world.knows(
-        "alice",
-        VerifiedToken {
-            may_act: Some(link("tickets")),
-            ..token(&world.clock)
-        },
-    );
-    assert!(world.exchange(&[]).await.is_ok(), "the server is named");
-}
-
-#[tokio::test]
-async fn may_act_of_another_issuer_does_not_match() {
-    let world = World::new();
-    world.rules(|rules| rules.act_for = Effect::Permit);
-    world.knows(
-        "bot",
-        VerifiedToken {
-            sub: "triage".into(),
-            ..token(&world.clock)
-        },
-    );
-    let may_act = Link {
-        iss: Some("https://evil.example".into()),
-        ..link("triage")
+    let other = Link {
+        iss: Some("https://elsewhere.example".into()),
+        ..link("alice")
     };
-    world.knows(
-        "alice",
-        VerifiedToken {
-            may_act: Some(may_act),
-            ..token(&world.clock)
-        },
-    );
-    assert_eq!(world.refusal(&[("actor_token", "bot")]).await, "actor.may_act");
+    assert_eq!(with(&world, |token| token.act = vec![other]).await, "actor.chain");
 }
 
 #[tokio::test]
-async fn an_actor_token_is_for_the_broker_or_the_server_and_not_the_subject_again() {
+async fn an_operators_token_with_an_actor_is_refused() {
     let world = World::new();
-    world.rules(|rules| rules.act_for = Effect::Permit);
-    let bot = || VerifiedToken {
-        sub: "triage".into(),
-        ..token(&world.clock)
+    let presented = procura_core::identity::PresentedToken {
+        value: procura_wire::Secret::new("operator".into()),
+        declared: procura_wire::TokenType::AccessToken,
     };
-    let actor = [("actor_token", "bot")];
-    world.knows(
-        "bot",
-        VerifiedToken {
-            audience: vec![BROKER.into()],
-            ..bot()
-        },
-    );
-    assert!(world.exchange(&actor).await.is_ok());
-    world.knows(
-        "bot",
-        VerifiedToken {
-            audience: vec!["https://wiki.example/mcp".into()],
-            ..bot()
-        },
-    );
-    assert_eq!(world.refusal(&actor).await, "actor.audience");
-    assert_eq!(world.refusal(&[("actor_token", "alice")]).await, "actor.self");
+    for (act, admitted) in [(vec![], true), (vec![link("triage")], false)] {
+        let operator = VerifiedToken {
+            audience: vec![format!("{BROKER}/v1")],
+            act,
+            ..token(&world.clock)
+        };
+        world.knows("operator", operator);
+        let operator = procura_core::operator::authenticate(&world.ports, &presented).await;
+        assert_eq!(operator.is_ok(), admitted);
+    }
 }
 
 #[tokio::test]
-async fn req_028_the_new_actor_stands_outermost_and_chains_are_bounded() {
+async fn sessions_of_who_was_suspended_are_ended_by_policy() {
     let world = World::new();
-    world.rules(|rules| rules.act_for = Effect::Permit);
-    world.knows(
-        "bot",
-        VerifiedToken {
-            sub: "triage".into(),
-            ..token(&world.clock)
-        },
-    );
-    let chain = |count: usize| (0..count).map(|link_| link(&format!("a{link_}"))).collect::<Vec<_>>();
-    world.knows(
-        "alice",
-        VerifiedToken {
-            act: chain(7),
-            ..token(&world.clock)
-        },
-    );
-    assert!(world.exchange(&[("actor_token", "bot")]).await.is_ok());
-    world.knows(
-        "alice",
-        VerifiedToken {
-            act: chain(8),
-            ..token(&world.clock)
-        },
-    );
-    assert_eq!(world.refusal(&[("actor_token", "bot")]).await, "actor.chain");
-}
-
-#[tokio::test]
-async fn the_actor_is_found_in_act_then_azp_then_the_server() {
-    let world = World::new();
-    let asserted = async |tweak: &dyn Fn(&mut VerifiedToken)| {
-        let mut alice = token(&world.clock);
-        tweak(&mut alice);
-        world.knows("alice", alice);
-        let issued = world.exchange(&[]).await.expect("issued");
-        world.leaf(issued.issuance).await["actor_asserted_by"]
-            .as_str()
-            .map(str::to_owned)
+    assert_eq!(with(&world, |_| ()).await, "issued");
+    assert_eq!(with(&world, |token| token.sub = "triage".into()).await, "issued");
+    assert_eq!(with(&world, |token| token.act = vec![link("triage")]).await, "issued");
+    let ended = async || {
+        procura_core::operator::end_suspended(&world.ports)
+            .await
+            .expect("ended");
+        let sessions = world.ledger.sessions(Default::default(), None, 10).await;
+        let by = sessions
+            .expect("store")
+            .into_iter()
+            .map(|session| session.ended.map(|(_, by)| by));
+        by.filter(|by| *by == Some(EndedBy::Policy)).count()
     };
-    assert_eq!(asserted(&|_| ()).await.as_deref(), Some("server"));
-    assert_eq!(
-        asserted(&|token| token.act = vec![link("triage")]).await.as_deref(),
-        Some("act")
-    );
+    assert_eq!(ended().await, 0);
+    world.rules(|rules| drop(rules.catalogue.servers.remove("tickets")));
+    assert_eq!(ended().await, 0, "another replica may know it");
     world.rules(|rules| {
-        rules
-            .catalogue
-            .issuers
-            .get_mut("corp")
-            .expect("declared")
-            .actor_from_azp = true
+        let bot = rules.catalogue.agents.get_mut("triage-bot").expect("declared");
+        bot.suspended = true;
     });
-    assert_eq!(
-        asserted(&|token| token.client = Some("triage".into())).await.as_deref(),
-        Some("azp")
-    );
-    assert_eq!(
-        asserted(&|token| token.act = vec![link("triage")]).await.as_deref(),
-        Some("act")
-    );
-    assert_eq!(
-        with(&world, |token| token.client = Some("stranger".into())).await,
-        "actor.unknown"
-    );
+    assert_eq!(ended().await, 2, "as subject and as actor");
+    world.rules(|rules| rules.catalogue.servers.get_mut("tickets").expect("declared").suspended = true);
+    assert_eq!(ended().await, 3);
 }
 
 #[tokio::test]
@@ -346,4 +231,45 @@ async fn an_operators_end_of_a_session_refuses_its_tokens_and_not_newer_ones() {
     world.clock.advance(Duration::from_secs(1));
     let now = procura_core::ports::Clock::now(&*world.clock);
     assert_eq!(with(&world, |token| token.issued_at = Some(now)).await, "issued");
+}
+
+#[tokio::test]
+async fn operators_are_held_to_their_issuers_clients_and_to_suspension() {
+    let world = World::new();
+    let mut bot = token(&world.clock);
+    bot.sub = "triage".into();
+    bot.audience = vec![format!("{BROKER}/v1")];
+    world.knows("bot", bot);
+    let presented = procura_core::identity::PresentedToken {
+        value: procura_wire::Secret::new("bot".into()),
+        declared: procura_wire::TokenType::AccessToken,
+    };
+    let authenticate = async || {
+        let operator = procura_core::operator::authenticate(&world.ports, &presented).await;
+        operator.map(|_| "operator").unwrap_or_else(|reason| reason.code())
+    };
+    assert_eq!(authenticate().await, "operator");
+    for (client, expected) in [("agent", "operator"), ("another", "v1.unauthenticated")] {
+        world.rules(|rules| {
+            let issuer = rules.catalogue.issuers.get_mut(&name("corp")).expect("declared");
+            issuer.clients = Some([client.to_owned()].into());
+        });
+        assert_eq!(authenticate().await, expected, "{client}");
+    }
+    world.rules(|rules| {
+        let bot = rules.catalogue.agents.get_mut(&name("triage-bot")).expect("declared");
+        bot.suspended = true;
+    });
+    assert_eq!(authenticate().await, "v1.unauthenticated");
+}
+
+#[tokio::test]
+async fn a_refusal_whose_details_are_too_long_for_a_record_is_recorded_without_them() {
+    let world = World::new();
+    let scopes = (0..9000).map(|n| format!("scope-{n}")).collect();
+    assert_eq!(
+        with(&world, |token| token.scopes = Some(scopes)).await,
+        "param.too_large"
+    );
+    assert_eq!(world.local.minted(), 1, "minted in memory and never seen");
 }

@@ -1,6 +1,7 @@
 //! The exchange over fakes of every port.
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of #[test] functions")]
 
+mod actors;
 mod fakes;
 mod identity;
 mod laws;

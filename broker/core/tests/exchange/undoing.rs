@@ -1,16 +1,23 @@
 //! Leases: nothing outlives its record, its session or its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::join};
 use procura_core::{
     ids::IssuanceId,
     ledger::{LeaseFilter, LeaseState, Ledger, Page},
+    ports::Clock,
     undo,
 };
 use procura_wire::{FormFault, Reason, RevocationStatus};
 
-use crate::{fakes::Mint, world::World};
+use crate::{
+    fakes::{Mint, Rules},
+    world::{World, name},
+};
 
 const ROWS: [(&str, &str); 2] = [("audience", "db"), ("scope", "rows")];
 
@@ -61,6 +68,53 @@ async fn a_lease_is_undone_at_its_end_and_asked_again_until_confirmed() {
     assert_eq!((world.external.alive(), state(&world).await), (1, LeaseState::Undoing));
     *world.external.undo_fails.lock().expect("lock") = false;
     sweep(&world, Duration::from_secs(61)).await;
+    assert_eq!((world.external.alive(), state(&world).await), (0, LeaseState::Gone));
+}
+
+#[tokio::test]
+async fn another_place_is_never_asked_whether_a_credential_is_gone() {
+    let at = |host: &'static str| {
+        move |rules: &mut Rules| {
+            let db = rules.catalogue.targets.get_mut(&name("db")).expect("db");
+            db.settings.insert("host".into(), host.into());
+        }
+    };
+    let away = |rules: &mut Rules| drop(rules.catalogue.targets.remove(&name("db")));
+    for away in [&at("new") as &dyn Fn(&mut Rules), &away] {
+        let world = World::new();
+        world.rules(at("old"));
+        let id = world.exchange(&ROWS).await.expect("issued").issuance;
+        world.rules(away);
+        let form = format!("token={id}&token_type_hint=issuance");
+        assert_eq!(revoke(&world, "tickets", &form).await, Some(RevocationStatus::Queued));
+        sweep(&world, Duration::from_secs(5)).await;
+        assert_eq!((world.external.alive(), state(&world).await), (1, LeaseState::Undoing));
+        world.rules(at("old"));
+        sweep(&world, Duration::from_secs(61)).await;
+        assert_eq!((world.external.alive(), state(&world).await), (0, LeaseState::Gone));
+    }
+}
+
+#[tokio::test]
+async fn neither_a_clock_that_is_behind_nor_a_session_that_cannot_be_ended_stops_the_undoing() {
+    let world = World::new();
+    world.exchange(&ROWS).await.expect("issued");
+    let ahead = Clock::now(&*world.clock) + Duration::from_secs(3600);
+    world.ledger.set_durable_time(ahead);
+    assert!(world.ports.now().is_err(), "nothing is issued");
+    sweep(&world, Duration::from_secs(2)).await;
+    assert_eq!((world.external.alive(), state(&world).await), (0, LeaseState::Gone));
+}
+
+#[tokio::test]
+async fn an_undo_that_panics_ends_no_other_and_is_done_again() {
+    let world = World::new();
+    world.exchange(&ROWS).await.expect("issued");
+    world.external.undo_panics.store(true, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(600));
+    sweep(&world, Duration::from_secs(5)).await;
+    assert_eq!((world.external.alive(), state(&world).await), (1, LeaseState::Undoing));
+    sweep(&world, Duration::from_secs(31)).await;
     assert_eq!((world.external.alive(), state(&world).await), (0, LeaseState::Gone));
 }
 
@@ -217,6 +271,33 @@ async fn req_057_only_the_issuing_server_revokes_and_others_learn_nothing() {
         "gone already"
     );
     assert_eq!(revoke(&world, "tickets", "token=nothing").await, None);
+}
+
+#[tokio::test]
+async fn req_060_a_second_revocation_says_what_is_left() {
+    let world = World::new();
+    let id = world.exchange(&[]).await.expect("issued").issuance;
+    let local = format!("token={id}&token_type_hint=issuance");
+    let id = world.exchange(&ROWS).await.expect("issued").issuance;
+    let external = format!("token={id}&token_type_hint=issuance");
+    *world.external.undo_fails.lock().expect("lock") = true;
+    for _ in 0..2 {
+        assert_eq!(revoke(&world, "tickets", &local).await, Some(RevocationStatus::Until));
+        assert_eq!(
+            revoke(&world, "tickets", &external).await,
+            Some(RevocationStatus::Queued)
+        );
+    }
+    world.clock.advance(Duration::from_secs(600));
+    assert_eq!(revoke(&world, "tickets", &local).await, Some(RevocationStatus::Done));
+    assert_eq!(
+        revoke(&world, "tickets", &external).await,
+        Some(RevocationStatus::Queued),
+        "its end is over and it is still there"
+    );
+    *world.external.undo_fails.lock().expect("lock") = false;
+    assert_eq!(revoke(&world, "tickets", &external).await, Some(RevocationStatus::Done));
+    assert_eq!(world.external.alive(), 0);
 }
 
 #[tokio::test]

@@ -51,6 +51,12 @@ async fn a_full_token_is_read() {
     assert_eq!(token.auth.time.map(|time| time.as_second()), Some(NOW - 60));
     let subs: Vec<_> = token.act.iter().map(|link| link.sub.as_str()).collect();
     assert_eq!(subs, ["bot", "front"]);
+    let issuers: Vec<_> = token.act.iter().map(|link| link.iss.as_deref()).collect();
+    assert_eq!(
+        issuers,
+        [Some(token.iss.as_str()), Some("https://x")],
+        "a link without an issuer is the token's"
+    );
     assert_eq!(token.may_act.as_ref().map(|link| link.sub.as_str()), Some("bot"));
 }
 

@@ -81,7 +81,8 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
     }
 }
 
-const FOLDERS: [(&str, &str); 6] = [
+/// The folders of a bundle and how the names of their files end.
+pub(crate) const FOLDERS: [(&str, &str); 6] = [
     ("issuers", ".toml"),
     ("agents", ".toml"),
     ("servers", ".toml"),
@@ -190,7 +191,8 @@ fn folder<T>(
     found
 }
 
-/// An absolute URI without fragment and user.
+/// An absolute URI without fragment and user. Scheme and host compare without case elsewhere, so that they are
+/// written in one way here and two names of one thing are found.
 pub(crate) fn resource(text: &str) -> Result<(), String> {
     let Ok(url) = url::Url::parse(text) else {
         return Err(format!(
@@ -202,6 +204,11 @@ pub(crate) fn resource(text: &str) -> Result<(), String> {
         return Err(format!(
             "`{text}` must have no fragment, no user and only printable ASCII characters"
         ));
+    }
+    let host = text.find("://").map_or(0, |at| at + 3);
+    let end = text[host..].find(['/', '?']).map_or(text.len(), |at| host + at);
+    if text[..end].bytes().any(|c| c.is_ascii_uppercase()) {
+        return Err(format!("`{text}`: write scheme and host in lower case"));
     }
     Ok(())
 }

@@ -224,8 +224,10 @@ fn an_operator_does_only_what_a_rule_names() {
 }
 
 #[test]
-fn values_that_the_engine_cannot_hold_deny() {
-    let bundle = loaded(&[]);
+fn values_that_the_engine_cannot_hold_deny_where_a_rule_reads_them() {
+    let rule = r#"@id("not-before") forbid (principal, action in Action::"issue", resource)
+when { context.now < datetime("1970-01-01") };"#;
+    let bundle = loaded(&[("rules/time.cedar", rule)]);
     let mut case = case(&bundle, "");
     case.at = procura_core::Timestamp::MIN;
     let explanation = bundle.explain(&case);

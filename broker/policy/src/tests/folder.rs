@@ -111,6 +111,29 @@ fn what_others_may_write_is_refused() {
 }
 
 #[test]
+fn a_folder_that_does_not_belong_is_refused_also_when_it_is_empty() {
+    let folder = folder();
+    fs::create_dir_all(folder.path().join("tests")).expect("folder");
+    assert_eq!(refused(&folder), "nothing");
+    for path in ["polcies", "rules/inner"] {
+        fs::create_dir(folder.path().join(path)).expect("folder");
+        let problem = format!("{path}:1:1: no folder of this name belongs into a bundle; remove it");
+        assert_eq!(refused(&folder), problem);
+        fs::remove_dir(folder.path().join(path)).expect("removed");
+    }
+}
+
+#[test]
+fn a_name_with_a_line_end_is_refused() {
+    let folder = folder();
+    put(&folder.path().join("rules/a\nb.cedar"), b"");
+    assert_eq!(
+        refused(&folder),
+        "rules/a\\nb.cedar:1:1: its name holds control characters; rename it"
+    );
+}
+
+#[test]
 fn a_file_of_somebody_else_is_refused() {
     let folder = folder();
     let file = folder.path().join("bundle.toml");

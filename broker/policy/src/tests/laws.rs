@@ -121,7 +121,7 @@ fn uncut(bundle: &Loaded, all: &PolicySet, schema: &Schema, case: &Case) -> Verd
     let asking = Asking::new(case);
     let question = asking.question(case).expect("question");
     let slice = bundle.slices.grant(question.target, question.grant).expect("slice");
-    let asked = bundle.ask(slice, &question).expect("request");
+    let asked = bundle.ask(slice, &question, crate::rules::Reads::ALL).expect("request");
     let uid = |uid: Option<&cedar_policy::EntityUid>| uid.cloned().expect("uid");
     Request::new(
         uid(asked.request.principal()),

@@ -49,6 +49,35 @@ fn toml_that_is_not_plain() {
 }
 
 #[test]
+fn text_that_readers_see_otherwise_than_the_parser() {
+    for c in ['\u{202e}', '\u{2066}', '\u{200f}'] {
+        let rules = format!("// nothing {c} more\n");
+        let seen = refused(try_load(&[("rules/extra.cedar", &rules)]));
+        let code = u32::from(c);
+        let wanted = format!("rules/extra.cedar:1:12: the control character U+{code:04X} stands here; remove it\n");
+        assert_eq!(seen, wanted);
+    }
+}
+
+#[test]
+fn one_resource_in_two_spellings() {
+    let server = |uri: &str| format!("owner = \"a@b\"\nresource = \"{uri}\"\nauth = {{ method = \"builtin:dev\" }}\n");
+    let load = |uri: &str| refused(try_load(&[("servers/twin.toml", &server(uri))]));
+    for uri in ["HTTPS://twin.example/mcp", "https://TWIN.example/mcp"] {
+        let wanted = format!("servers/twin.toml:2:1: `{uri}`: write scheme and host in lower case\n");
+        assert!(load(uri).contains(&wanted), "{}", load(uri));
+    }
+    assert!(!load("https://twin.example/MCP").contains("lower case"));
+}
+
+#[test]
+fn a_file_of_nothing_but_mistakes_is_not_told_to_its_end() {
+    let keys: String = (0..5000).map(|n| format!("k{n} = 1\n")).collect();
+    let seen = refused(try_load(&[("agents/a.toml", &keys)]));
+    assert!((1000..1100).contains(&seen.lines().count()), "{}", seen.lines().count());
+}
+
+#[test]
 fn files_that_do_not_belong() {
     insta::assert_snapshot!(refused(try_load(&[
         ("README.md", "x"),

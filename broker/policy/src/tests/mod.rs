@@ -26,6 +26,7 @@ static JWT: Kind = Kind {
         key("plain_subject", KeyType::Bool, false),
     ],
     grant_keys: &[key("scopes", KeyType::Texts, true)],
+    place_keys: &[],
     needs_source: false,
     issues: TokenType::AccessToken,
     lifetime: Lifetime::Chosen {

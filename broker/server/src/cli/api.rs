@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use procura_wire::{ErrorBody, Secret};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
-use url::Url;
+use url::{Host, Url};
 
 use super::{Failure, print::plain};
 use crate::dev::DevFile;
@@ -65,12 +65,21 @@ pub(crate) fn read_secret(path: &std::path::Path) -> Result<Secret, Failure> {
     Ok(Secret::new(text))
 }
 
-/// The one HTTP client of a command.
+/// The one HTTP client of a command. Secrets go over TLS, or to a broker on this machine.
 pub(crate) fn client(url: &str) -> Result<reqwest::Client, Failure> {
     let builder = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
-    let loopback = url.starts_with("http://127.0.0.1:") || url.starts_with("http://[::1]:");
+    let url = Url::parse(url).map_err(Failure::usage)?;
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        _ => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        let text = "the broker's address must begin with https://, or be http:// at a loopback address";
+        return Err(Failure::usage(text));
+    }
     // A proxy of the environment has no business between a command and the broker beside it.
     let builder = if loopback { builder.no_proxy() } else { builder };
     builder.build().map_err(Failure::found)
@@ -157,5 +166,25 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
         Failure::Away(text)
     } else {
         Failure::Found(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::client;
+
+    #[test]
+    fn secrets_go_over_tls_or_stay_on_this_machine() {
+        for (url, sent) in [
+            ("https://broker.example.com", true),
+            ("http://127.0.0.1:8420/v1", true),
+            ("http://[::1]:8420", true),
+            ("http://broker.example.com", false),
+            ("http://127.0.0.1.evil.example:80", false),
+            ("http://127.0.0.1:80@evil.example", false),
+            ("ftp://broker.example.com", false),
+        ] {
+            assert_eq!(client(url).is_ok(), sent, "{url}");
+        }
     }
 }

@@ -67,8 +67,9 @@ pub(crate) struct Dev {
     /// A loopback address; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8420")]
     pub(crate) listen: SocketAddr,
-    /// A superuser's URL of a PostgreSQL server: runs policies/dev-postgres with a sample database there
-    #[arg(long, value_name = "URL", conflicts_with = "policies")]
+    /// A superuser's URL of a PostgreSQL server: makes a sample database there and, without --policies,
+    /// runs policies/dev-postgres with it
+    #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<Url>,
 }
 

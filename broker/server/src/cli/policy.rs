@@ -72,7 +72,7 @@ struct Flags {
     /// The agent that works for itself (`corp/triage-bot`)
     #[arg(long, group = "who")]
     agent: Option<String>,
-    /// A group of the subject
+    /// A group of the subject (`corp/support`)
     #[arg(long = "group")]
     groups: Vec<String>,
     /// The agent that acts for the subject
@@ -203,8 +203,16 @@ impl Flags {
         for (kind, id) in [("user", &self.user), ("agent", &self.agent)] {
             subject.extend(id.iter().map(|id| (kind.to_owned(), id.as_str().into())));
         }
+        let id = self.user.as_ref().or(self.agent.as_ref());
+        let issuer = id.and_then(|id| id.split_once('/')).map(|(issuer, _)| issuer);
+        // As rules have it (`corp/support`), or as cases do (`support`).
+        let short = |group: &str| {
+            let own = issuer.and_then(|issuer| group.strip_prefix(issuer)?.strip_prefix('/'));
+            toml::Value::from(own.unwrap_or(group))
+        };
         if !self.groups.is_empty() {
-            subject.insert("groups".to_owned(), self.groups.clone().into());
+            let groups: Vec<_> = self.groups.iter().map(|group| short(group)).collect();
+            subject.insert("groups".to_owned(), groups.into());
         }
         let mut case = toml::Table::from_iter([("name".to_owned(), "the command line".into())]);
         case.insert("subject".to_owned(), subject.into());
@@ -231,5 +239,39 @@ impl Flags {
         }
         let file = toml::Table::from_iter([("case".to_owned(), vec![case].into())]);
         toml::to_string(&file).map_err(Failure::usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[test]
+    fn groups_may_be_written_as_rules_have_them() {
+        let flags = [
+            "explain",
+            "--user",
+            "corp/a",
+            "--group",
+            "corp/support",
+            "--group",
+            "sre",
+            "--group",
+            "dev/x",
+            "--server",
+            "tickets",
+            "--grant",
+            "api/read",
+        ];
+        let text = Line::try_parse_from(flags).expect("flags").flags.text().expect("case");
+        assert!(text.contains(r#"groups = ["support", "sre", "dev/x"]"#), "{text}");
     }
 }

@@ -7,14 +7,13 @@ mod postgres;
 mod sample;
 mod state;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use procura_core::{catalogue::ServerAuth, judgement::Judge};
 use procura_identity::{Builtin, HttpOptions};
 use procura_policy::Options;
-use procura_sources::SourceConfig;
 use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
-use procura_wire::{Name, Secret};
+use procura_wire::Secret;
 use url::Url;
 
 use crate::{
@@ -104,12 +103,14 @@ async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
     let machine = Machine::start()?;
     let state = State::open()?;
     let engine = Engine::open(&Store::Sqlite(state.path("store.sqlite")), &machine).await?;
-    let (folder, sources) = match &dev.postgres {
-        Some(server) => postgres::prepare(server, &state, &machine).await?,
-        None => (
-            state::bundle(dev.policies.as_deref())?,
-            BTreeMap::<Name, SourceConfig>::new(),
-        ),
+    let sources = postgres::sources(&state)?;
+    let database = match &dev.postgres {
+        Some(server) => Some(postgres::prepare(server, &state, &machine).await?),
+        None => None,
+    };
+    let folder = match (&dev.policies, database) {
+        (None, Some(database)) => state.postgres_bundle(&database.host, database.port)?,
+        (policies, _) => state::bundle(policies.as_deref())?,
     };
     let judge = judge(&folder)?;
     let sample = sample::find(judge.as_ref(), &dev.user, machine.clock.now(), &banner::program());

@@ -6,7 +6,7 @@ use procura_core::{
     ids::{IssuanceId, SessionId},
     ledger::{Filter, LeaseFilter, Page, SessionFilter},
 };
-use procura_wire::{FormFault, Reason};
+use procura_wire::{FormFault, Name, Reason};
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as ValueError};
 
 /// Records of a page where the caller does not say.
@@ -68,8 +68,26 @@ impl Query {
         })
     }
 
+    /// `grant`: its short name, or `target/grant` as policies have it, which is a filter by target too.
+    fn grant(&mut self) -> Result<(Option<Name>, Option<Name>), FormFault> {
+        let fault = || FormFault::of(Reason::ParamMalformed, "grant");
+        let target = self.take::<Name>("target")?;
+        let Some(grant) = self.0.remove("grant") else {
+            return Ok((target, None));
+        };
+        let (of, short) = match grant.split_once('/') {
+            Some((of, short)) => (Some(of.parse::<Name>().map_err(|_| fault())?), short),
+            None => (target.clone(), grant.as_str()),
+        };
+        if target.is_some() && target != of {
+            return Err(fault());
+        }
+        Ok((of, Some(short.parse().map_err(|_| fault())?)))
+    }
+
     /// Filters of `GET /v1/issuances`.
     pub(crate) fn issuances(mut self) -> Result<(Filter, Page), FormFault> {
+        let (target, grant) = self.grant()?;
         let filter = Filter {
             event: self.take_word("event")?,
             outcome: self.take_word("outcome")?,
@@ -77,8 +95,8 @@ impl Query {
             actor: self.take("actor")?,
             server: self.take("server")?,
             tool: self.take("tool")?,
-            target: self.take("target")?,
-            grant: self.take("grant")?,
+            target,
+            grant,
             session: self.take("session")?,
             about: self.take("about")?,
             since: self.take("since")?,
@@ -162,6 +180,21 @@ mod tests {
             .leases()
             .expect("leases");
         assert_eq!(leases.state, Some(LeaseState::Live));
+    }
+
+    #[test]
+    fn a_grant_may_name_its_target() {
+        let read = |query| {
+            let (filter, _) = issuances(query).map_err(|fault| fault.param)?;
+            Ok([filter.target, filter.grant].map(|name| name.map(|name| name.to_string())))
+        };
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(read("grant=read"), Ok([None, some("read")]));
+        assert_eq!(read("grant=api/read"), Ok([some("api"), some("read")]));
+        assert_eq!(read("grant=api%2Fread&target=api"), Ok([some("api"), some("read")]));
+        for bad in ["grant=api/read&target=db", "grant=api/", "grant=/read", "grant=a/b/c"] {
+            assert_eq!(read(bad), Err(Some("grant")), "{bad}");
+        }
     }
 
     #[test]

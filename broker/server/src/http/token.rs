@@ -48,8 +48,10 @@ pub(crate) async fn token(door: Door, request: Request) -> Response {
 async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Issued, Refusal> {
     let mut form = body::form(parts, body).await?;
     let credentials = body::credentials(&parts.headers, &mut form)?;
-    let incoming = door.incoming(credentials, TokenRequest::read(&mut form));
-    let (names, ports) = (unknown(&form), Arc::clone(&door.app.ports));
+    let request = TokenRequest::read(&mut form);
+    // Reading ends at the first fault: what is left then is not unknown.
+    let names = request.as_ref().map_or_else(|_| Vec::new(), |_| unknown(&form));
+    let (incoming, ports) = (door.incoming(credentials, request), Arc::clone(&door.app.ports));
     let answer = door
         .tracked(async move { exchange::exchange(&ports, incoming).await })
         .await;

@@ -66,7 +66,11 @@ fn options(url: &Secret) -> Result<PgConnectOptions, OpenError> {
         .statement_cache_capacity(64)
         .options([
             ("statement_timeout", "30s"),
-            ("idle_in_transaction_session_timeout", "60s"),
+            // Whatever the server's own setting is: a commit that is answered is durable.
+            ("synchronous_commit", "on"),
+            // A replica that is stopped inside a transaction holds up those who wait for its rows, and hides
+            // its leases from their sweep; this ends it before the margin of an intent is over.
+            ("idle_in_transaction_session_timeout", "5s"),
         ]))
 }
 
@@ -93,6 +97,7 @@ bind_arguments!(PgArguments);
 impl Db for Postgres {
     const SQL: Sql = sql::SQL;
     const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
 
     statements!(PgArguments);
 

@@ -58,11 +58,12 @@ pub(super) const SQL: Sql = Sql {
                AS step (id uuid, state text, due bigint, until bigint, source_version text)
          WHERE lease.id = step.id AND lease.state = 'intended'",
     insert_leases: "
-        INSERT INTO lease (id, handle, target, session, state, replica, fence, deadline, attempts, due, aborted)
-        SELECT id, handle, target, session, 'intended', replica, 1, deadline, 0, deadline, aborted
+        INSERT INTO lease (id, handle, target, place, session, state, replica, fence, deadline, attempts, due,
+                           aborted)
+        SELECT id, handle, target, place, session, 'intended', replica, 1, deadline, 0, deadline, aborted
           FROM json_to_recordset($1::json)
-               AS intended (id uuid, handle text, target text, session uuid, replica uuid, deadline bigint,
-                            aborted text)",
+               AS intended (id uuid, handle text, target text, place text, session uuid, replica uuid,
+                            deadline bigint, aborted text)",
     insert_sessions: "
         INSERT INTO session (id, key, server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used,
                              issuances)

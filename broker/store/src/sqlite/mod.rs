@@ -72,6 +72,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
+        // 16 MiB of log before a commit also copies it into the file: hot pages are copied once, not often.
+        .pragma("wal_autocheckpoint", "4000")
         .statement_cache_capacity(64)
 }
 
@@ -130,6 +132,7 @@ bind_arguments!(SqliteArguments);
 impl Db for Sqlite {
     const SQL: Sql = sql::SQL;
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const PATIENCE: Option<Duration> = None;
 
     statements!(SqliteArguments);
 

@@ -51,9 +51,11 @@ pub(super) const SQL: Sql = Sql {
                   FROM json_each($1)) AS step
          WHERE lease.id = step.id AND lease.state = 'intended'",
     insert_leases: "
-        INSERT INTO lease (id, handle, target, session, state, replica, fence, deadline, attempts, due, aborted)
-        SELECT unhex(value ->> 'id'), value ->> 'handle', value ->> 'target', unhex(value ->> 'session'), 'intended',
-               unhex(value ->> 'replica'), 1, value ->> 'deadline', 0, value ->> 'deadline', value ->> 'aborted'
+        INSERT INTO lease (id, handle, target, place, session, state, replica, fence, deadline, attempts, due,
+                           aborted)
+        SELECT unhex(value ->> 'id'), value ->> 'handle', value ->> 'target', value ->> 'place',
+               unhex(value ->> 'session'), 'intended', unhex(value ->> 'replica'), 1, value ->> 'deadline', 0,
+               value ->> 'deadline', value ->> 'aborted'
           FROM json_each($1)",
     insert_sessions: "
         INSERT INTO session (id, key, server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used,

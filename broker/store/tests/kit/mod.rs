@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,8 +19,9 @@ use procura_core::{
 };
 use procura_store::OnFatal;
 
-/// Stands still, and lets nobody wait.
-struct Impatient;
+/// Stands still: short waits end at once, long ones never, or at once too where it is told to hurry.
+#[derive(Default)]
+pub(crate) struct Impatient(pub(crate) AtomicBool);
 
 impl Clock for Impatient {
     fn now(&self) -> Timestamp {
@@ -31,8 +32,12 @@ impl Clock for Impatient {
         Duration::ZERO
     }
 
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::task::yield_now())
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        if time < Duration::from_secs(1) || self.0.load(Ordering::SeqCst) {
+            Box::pin(tokio::task::yield_now())
+        } else {
+            Box::pin(std::future::pending())
+        }
     }
 }
 
@@ -41,7 +46,7 @@ pub(crate) fn quiet() -> (Arc<dyn Clock>, Arc<dyn Entropy>, OnFatal) {
     static OPENED: AtomicU64 = AtomicU64::new(1);
     let start = OPENED.fetch_add(1, Ordering::Relaxed) << 32;
     (
-        Arc::new(Impatient),
+        Arc::new(Impatient::default()),
         Arc::new(CountingEntropy::starting_at(start)),
         Arc::new(|problem: &str| panic!("fatal: {problem}")),
     )

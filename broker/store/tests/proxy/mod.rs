@@ -18,6 +18,8 @@ pub(crate) enum Cut {
     BeforeCommit = 1,
     /// The server carries it out; its answer is lost.
     BeforeAnswer = 2,
+    /// Not at all: from now on nothing passes, and no connection ends.
+    Silence = 3,
 }
 
 const DONE: u8 = 9;
@@ -56,6 +58,11 @@ impl Proxy {
         self.armed.store(cut as u8, Ordering::SeqCst);
     }
 
+    /// Lets everything pass again.
+    pub(crate) fn disarm(&self) {
+        self.armed.store(0, Ordering::SeqCst);
+    }
+
     pub(crate) fn has_cut(&self) -> bool {
         self.armed.load(Ordering::SeqCst) == DONE
     }
@@ -77,6 +84,9 @@ async fn pass(mut client: TcpStream, server: u16, armed: Arc<AtomicU8>) {
             read = client.read(&mut up) => {
                 let Ok(count @ 1..) = read else { return };
                 let state = armed.load(Ordering::SeqCst);
+                if state == Cut::Silence as u8 {
+                    continue;
+                }
                 if prepared && state == Cut::BeforeCommit as u8 {
                     armed.store(DONE, Ordering::SeqCst);
                     return;
@@ -92,6 +102,9 @@ async fn pass(mut client: TcpStream, server: u16, armed: Arc<AtomicU8>) {
             }
             read = server.read(&mut down) => {
                 let Ok(count @ 1..) = read else { return };
+                if armed.load(Ordering::SeqCst) == Cut::Silence as u8 {
+                    continue;
+                }
                 if client.write_all(&down[..count]).await.is_err() {
                     return;
                 }

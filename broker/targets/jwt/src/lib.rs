@@ -40,6 +40,7 @@ pub static KIND: Kind = Kind {
         required: true,
         doc: "scopes that the grant stands for",
     }],
+    place_keys: &[],
     needs_source: false,
     issues: TokenType::AccessToken,
     lifetime: Lifetime::Chosen {

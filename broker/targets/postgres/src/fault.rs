@@ -30,11 +30,16 @@ impl Fault {
         self.code().is_some_and(|code| code == "28P01" || code == "28000")
     }
 
-    /// Whether the same may succeed when it is tried again: a deadlock, or a catalogue row that another changed
-    /// at the same time ("tuple concurrently updated" has no code of its own).
-    pub(crate) fn is_contention(&self) -> bool {
-        self.code()
-            .is_some_and(|code| matches!(code.as_str(), "40001" | "40P01" | "XX000"))
+    /// Whether the same may succeed when it is tried again: a deadlock, a catalogue row that another changed at
+    /// the same time ("tuple concurrently updated" has no code of its own), or a connection of the pool that
+    /// was ended at the other side, as after a rotation.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Sql(sqlx::Error::Io(_)) => true,
+            _ => self
+                .code()
+                .is_some_and(|code| matches!(code.as_str(), "40001" | "40P01" | "XX000" | "57P01" | "57P02")),
+        }
     }
 
     /// Whether something that was there a moment ago is not any more.

@@ -17,6 +17,7 @@ mod mint;
 mod minter;
 mod probe;
 mod quote;
+pub mod sample;
 mod scram;
 mod settings;
 mod undo;
@@ -42,6 +43,7 @@ pub static KIND: Kind = Kind {
     name: "postgres",
     target_keys: settings::TARGET_KEYS,
     grant_keys: settings::GRANT_KEYS,
+    place_keys: &["host", "port", "dbname"],
     needs_source: true,
     issues: TokenType::Postgres,
     lifetime: Lifetime::Chosen {

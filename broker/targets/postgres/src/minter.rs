@@ -30,7 +30,7 @@ use crate::{
 
 /// How long an undo, a probe or an inventory may take before it is asked for again.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a mint is tried while others change the same rows of the catalogues.
+/// How often a mint is tried while others change the same rows of the catalogues, or end connections.
 const ATTEMPTS: u32 = 5;
 
 pub(crate) struct PostgresMinter {
@@ -125,20 +125,11 @@ impl PostgresMinter {
         })
     }
 
-    /// One transaction, again where only the catalogues were contended. It ends at the deadline.
+    /// One transaction, again where nothing of it can stay. It ends at the deadline.
     async fn transact(&self, login: Login, making: &Making<'_>) -> Result<(Made, String), Fault> {
-        let mut attempt = 1;
-        loop {
-            let outcome = self.transact_once(&login, making).await;
-            let again = outcome.as_ref().is_err_and(Fault::is_contention)
-                && !making.committing.load(Ordering::Relaxed)
-                && attempt < ATTEMPTS;
-            if !again {
-                return Ok((outcome?, login.version));
-            }
-            login.pause(Duration::from_millis(10) * attempt).await;
-            attempt += 1;
-        }
+        let nothing_stays = || !making.committing.load(Ordering::Relaxed);
+        let made = trying(&login, nothing_stays, || self.transact_once(&login, making)).await?;
+        Ok((made, login.version))
     }
 
     async fn transact_once(&self, login: &Login, making: &Making<'_>) -> Result<Made, Fault> {
@@ -154,6 +145,10 @@ impl PostgresMinter {
     }
 
     async fn server_time(&self, login: Login, deadline: Duration) -> Result<Timestamp, Fault> {
+        trying(&login, || true, || self.read_time(&login, deadline)).await
+    }
+
+    async fn read_time(&self, login: &Login, deadline: Duration) -> Result<Timestamp, Fault> {
         let mut connection = login.acquire_before(deadline).await?;
         let read = async {
             let micros: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
@@ -180,6 +175,24 @@ impl PostgresMinter {
         let deadline = self.access.clock.monotonic() + PATIENCE;
         let outcome = self.access.with(deadline, work).await;
         outcome.map_err(|error| UndoError(words(error)))
+    }
+}
+
+/// Tries again, while that is permitted, what may pass.
+async fn trying<T, Once: Future<Output = Result<T, Fault>>>(
+    login: &Login,
+    permitted: impl Fn() -> bool,
+    once: impl Fn() -> Once,
+) -> Result<T, Fault> {
+    let mut attempt = 1;
+    loop {
+        match once().await {
+            Err(fault) if fault.may_pass() && permitted() && attempt < ATTEMPTS => {
+                login.pause(Duration::from_millis(10) * attempt).await;
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn undo(login: Login, handle: &Handle) -> Result<(), Fault> {
     let mut attempt = 1;
     loop {
         match undo_once(&login, handle).await {
-            Err(fault) if (fault.is_contention() || fault.is_absence()) && attempt < ATTEMPTS => {
+            Err(fault) if (fault.may_pass() || fault.is_absence()) && attempt < ATTEMPTS => {
                 login.pause(Duration::from_millis(20) * attempt).await;
                 attempt += 1;
             }

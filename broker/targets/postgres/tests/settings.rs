@@ -49,6 +49,13 @@ fn a_plain_target_is_accepted() {
 }
 
 #[test]
+fn its_place_is_host_port_and_database() {
+    assert_eq!(target(|_, _| ()).place(), "host=db.example.com;dbname=app");
+    let other = target(|own, _| own["port"] = json!(5433));
+    assert_eq!(other.place(), "host=db.example.com;port=5433;dbname=app");
+}
+
+#[test]
 fn credentials_never_cross_a_network_in_clear() {
     for mode in ["disable", "prefer", "allow", "VERIFY-FULL", ""] {
         assert_eq!(

@@ -130,6 +130,7 @@ impl State {
             id: intent.id,
             handle: intent.handle,
             target: intent.target,
+            place: intent.place,
             session: intent.session,
             state: LeaseState::Intended,
             owner: Owner {

@@ -18,8 +18,8 @@ pub async fn a_lease_goes_live_with_its_record(store: &mut impl LedgerUnderTest)
     let lease = ledger.lease(entry.id).await.expect("read").expect("there");
     assert_eq!((lease.state, lease.owner), (LeaseState::Intended, first(us)));
     assert_eq!(
-        (&lease.handle, &lease.target, lease.session),
-        (&intent.handle, &intent.target, session.id)
+        (&lease.handle, &lease.target, &lease.place, lease.session),
+        (&intent.handle, &intent.target, &intent.place, session.id)
     );
     assert_eq!(
         (lease.deadline, lease.until, &lease.aborted),

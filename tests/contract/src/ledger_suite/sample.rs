@@ -159,6 +159,7 @@ pub fn intent(entry: &Entry, replica: ReplicaId) -> Intent {
         handle: Handle::new("memory00", entry.id),
         id: entry.id,
         target: name("github"),
+        place: "host=db.example;port=5433".to_owned(),
         session: entry.index.session.unwrap_or(SessionId(entry.id.0)),
         replica,
         deadline: entry.index.at + Duration::from_secs(10),
