@@ -1,6 +1,7 @@
 //! `cargo xtask`: what the repository does beyond plain cargo.
 
 mod bench;
+mod campaign;
 mod parts;
 mod postgres;
 mod run;
@@ -11,16 +12,20 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
        cargo xtask bench
+       cargo xtask campaign crash|rotation [--times=N] [--seed=N]
 
   test               installs servers and clients into target/testbed/ and runs every test
   --fast             every test that needs neither an install nor a server
   --system-packages  lets apt-get install the PostgreSQL server where there is none (as root)
-  bench              measures the release build and writes tests/bench/results/COMMIT.json";
+  bench              measures the release build and writes tests/bench/results/COMMIT.json
+  campaign           crashes brokers or rotates passwords many times and writes tests/campaigns/results/";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = if arguments == ["bench"] {
         bench::run()
+    } else if let Some(campaign) = campaign::Campaign::parse(&arguments) {
+        campaign::run(&campaign)
     } else if let Some(options) = test::Options::parse(&arguments) {
         test::run(options)
     } else {

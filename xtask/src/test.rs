@@ -74,7 +74,18 @@ fn full(workspace: &Workspace, system_packages: bool) -> Result<(), String> {
         }
         results.push(tests(command)?);
     }
+    results.push(tests(with(failpoint_tests(), workspace, &environment))?);
     conclude(&results)
+}
+
+/// Crates whose own tests stop in the middle of something.
+fn failpoint_tests() -> Command {
+    let mut command = cargo();
+    command.args(["test", "--no-fail-fast", "--test", "failpoints"]);
+    for name in ["procura-store", "procura-target-postgres"] {
+        command.args(["-p", name, "--features", &format!("{name}/failpoints")]);
+    }
+    command
 }
 
 /// Always the whole workspace, so that features do not flip and rebuild.
@@ -100,6 +111,13 @@ fn environment(
         let joined = std::env::join_paths(dirs).map_err(|error| format!("PATH: {error}"))?;
         environment.push(("PATH", joined));
     }
+    environment.extend(brokers(workspace)?);
+    Ok(environment)
+}
+
+/// Builds the broker, and again with failpoints where it has them; answers the variables that name the programs.
+pub(crate) fn brokers(workspace: &Workspace) -> Result<Vec<(&'static str, OsString)>, String> {
+    let mut environment = Vec::new();
     // The plain one last: it is the one that stays at its usual place.
     if workspace.has_failpoints {
         let plain = broker(workspace, &["--features", "procura/failpoints"])?;
@@ -134,7 +152,7 @@ fn conclude(results: &[(Tally, bool)]) -> Result<(), String> {
         .iter()
         .fold(Tally::default(), |sum, (tally, _)| sum.plus(*tally));
     println!(
-        "tests: {} passed, {} failed, {} ignored",
+        "tests: {} passed, {} failed, {} skipped",
         total.passed, total.failed, total.ignored
     );
     if results.iter().all(|(_, succeeded)| *succeeded) && total.failed == 0 {

@@ -1,4 +1,4 @@
-//! What a web server costs that does nothing: the measure for all others.
+//! What a web server costs that reads the same requests and does nothing: the measure for all others.
 
 use axum::{Form, Json, Router, routing::post};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::Fault;
 
 #[derive(Deserialize)]
 struct Greeting {
-    name: String,
+    tool: String,
 }
 
 /// Serves until it is killed.
@@ -21,5 +21,5 @@ pub(crate) async fn serve() -> Result<(), Fault> {
 }
 
 async fn hello(Form(greeting): Form<Greeting>) -> Json<Value> {
-    Json(json!({ "hello": greeting.name }))
+    Json(json!({ "hello": greeting.tool }))
 }

@@ -200,19 +200,17 @@ impl Scene {
         }
     }
 
+    /// The same requests as for an exchange.
     fn greetings(&self, count: usize, connections: usize) -> Result<Job, Fault> {
-        let bodies = self.bodies("hello");
-        fs::write(&bodies, "name=world\n")?;
-        Ok(Job {
+        let job = Job {
             address: self.hello.0,
             path: "/hello".to_owned(),
-            authorization: None,
-            bodies,
-            count,
             connections,
-            expect: "\"world\"".to_owned(),
-            seconds: SECONDS,
-        })
+            expect: "\"hello\":".to_owned(),
+            ..self.exchanges(&self.es256, "hello", count)
+        };
+        self.fresh(Es256, USERS, &job.bodies)?;
+        Ok(job)
     }
 
     fn latency(&self, amounts: &Amounts) -> Result<Latency, Fault> {

@@ -93,6 +93,8 @@ impl Launch {
         let file = self.dir().join(".procura/dev.json");
         let mut command = Command::new(&self.program);
         command
+            // Started by a test and not by `cargo run`, so that what it prints can be pasted.
+            .env_remove("CARGO")
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir());

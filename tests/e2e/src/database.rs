@@ -110,11 +110,18 @@ pub async fn psql(url: &str, sql: &str) -> Result<Vec<String>, Fault> {
     psql.args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"]);
     psql.args(["--set=ON_ERROR_STOP=1", "--command", sql, url]);
     psql.env_remove("PGDATABASE").stdin(Stdio::null());
-    let output = psql.output().await.map_err(|error| format!("cannot run psql: {error}"))?;
+    let output = psql
+        .output()
+        .await
+        .map_err(|error| format!("cannot run psql: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("psql: {}", said.trim()).into());
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    Ok(text
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect())
 }

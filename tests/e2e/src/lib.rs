@@ -7,6 +7,7 @@ pub mod harness;
 pub mod http;
 pub mod issuer;
 pub mod keycloak;
+pub mod mcp;
 pub mod oidc_provider;
 mod process;
 pub mod serve;

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::atomic::{AtomicU32, Ordering},
@@ -31,10 +32,13 @@ const HOST: &str = "broker.example";
 const RESOURCE: &str = "https://tickets.example/mcp";
 /// The registered server.
 const SERVER: &str = "tickets";
+/// The target that makes log-ins to the database, and its grant.
+pub const DATABASE: (&str, &str) = ("tickets-db", "read-rows");
 /// Time for a mint, the least that can be set.
 pub const MINT_BUDGET: Duration = Duration::from_secs(5);
-/// Time after which whatever an interrupted mint left is gone: its deadline, the margin, and a little.
-pub const RECOVERY: Duration = Duration::from_secs(25);
+/// Time after which whatever an interrupted mint or undo left is gone: a mint's deadline and margin are over
+/// after 10 s, and an undo that its replica does not finish is taken over after 30 s.
+pub const RECOVERY: Duration = Duration::from_secs(45);
 
 /// Where the broker keeps its state.
 pub enum Store {
@@ -63,23 +67,30 @@ impl<'a> Site<'a> {
         for folder in ["own", "secrets", "store"] {
             fs::create_dir(dir.path().join(folder))?;
         }
-        run(testbed.broker(), &["keys", "new", &dir.path().join("own/keys.json").to_string_lossy()])?;
-        let made = run(testbed.broker(), &["server", "new-secret"])?;
-        let secret = made.lines().next().unwrap_or_default().to_owned();
-        let auth = made.lines().last().unwrap_or_default();
+        run(
+            testbed.broker(),
+            &["keys", "new", &dir.path().join("own/keys.json").to_string_lossy()],
+        )?;
+        let (secret, auth) = new_secret(testbed)?;
+        let (_, another) = new_secret(testbed)?;
         fs::write(dir.path().join("ca.pem"), &issuer.certificate)?;
         if let Store::Postgres(url) = store {
             fs::write(dir.path().join("store.url"), url)?;
         }
         fs::write(dir.path().join("procura.toml"), configuration(store))?;
-        copy(Path::new(BUNDLE), &dir.path().join("policies"), &|line| match line.split_once(" = ") {
-            Some(("issuer", _)) if line.contains("builtin:dev") => format!("issuer = \"{}\"", issuer.url),
-            Some(("auth", _)) => auth.to_owned(),
-            Some(("source", _)) => "source = \"db:target\"".to_owned(),
-            Some(("port", _)) => format!("port = {}", database.port),
-            Some(("dbname", _)) => format!("dbname = \"{}\"", database.name),
-            _ => line.to_owned(),
-        })?;
+        copy(
+            Path::new(BUNDLE),
+            &dir.path().join("policies"),
+            &|file, line| match line.split_once(" = ") {
+                Some(("issuer", _)) if line.contains("builtin:dev") => format!("issuer = \"{}\"", issuer.url),
+                Some(("auth", _)) if file.ends_with("tickets.toml") => auth.clone(),
+                Some(("auth", _)) => another.clone(),
+                Some(("source", _)) => "source = \"db:target\"".to_owned(),
+                Some(("port", _)) => format!("port = {}", database.port),
+                Some(("dbname", _)) => format!("dbname = \"{}\"", database.name),
+                _ => line.to_owned(),
+            },
+        )?;
         let site = Self {
             testbed,
             issuer,
@@ -102,7 +113,19 @@ impl<'a> Site<'a> {
         let file = self.path("secrets/target");
         let beside = self.path("secrets.new");
         fs::write(&beside, secret)?;
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o600))?;
         Ok(fs::rename(beside, file)?)
+    }
+
+    /// Gives a mint the time that it has where the configuration does not say.
+    pub fn forget_mint_budget(&self) -> Result<(), Fault> {
+        let file = self.path("procura.toml");
+        let text = fs::read_to_string(&file)?;
+        let kept = text.lines().filter(|line| !line.starts_with("mint_budget"));
+        Ok(fs::write(
+            &file,
+            kept.map(|line| format!("{line}\n")).collect::<String>(),
+        )?)
     }
 
     /// A fresh subject token; all users are in the group that reads rows. Tokens of one user share a session.
@@ -131,7 +154,9 @@ impl<'a> Site<'a> {
         command.envs(variables.iter().copied()).current_dir(self.dir.path());
         let mut process = Process::start(command, &logs)?;
         let log = logs.join("stderr");
-        let address = process.until(START, async || address(&fs::read_to_string(&log).ok()?)).await?;
+        let address = process
+            .until(START, async || address(&fs::read_to_string(&log).ok()?))
+            .await?;
         Ok(Replica {
             site: self,
             base: format!("http://{address}"),
@@ -181,6 +206,13 @@ extra_ca = "ca.pem"
     )
 }
 
+/// A server's secret, and the line of its file.
+fn new_secret(testbed: &Testbed) -> Result<(String, String), Fault> {
+    let made = run(testbed.broker(), &["server", "new-secret"])?;
+    let line = |line: Option<&str>| line.unwrap_or_default().to_owned();
+    Ok((line(made.lines().next()), line(made.lines().last())))
+}
+
 fn run(program: &Path, arguments: &[&str]) -> Result<String, Fault> {
     let output = Command::new(program).args(arguments).output()?;
     if !output.status.success() {
@@ -190,8 +222,7 @@ fn run(program: &Path, arguments: &[&str]) -> Result<String, Fault> {
 }
 
 /// Copies a bundle, each line changed by `change`. What others may write would be refused.
-fn copy(from: &Path, to: &Path, change: &dyn Fn(&str) -> String) -> Result<(), Fault> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+fn copy(from: &Path, to: &Path, change: &dyn Fn(&Path, &str) -> String) -> Result<(), Fault> {
     fs::DirBuilder::new().mode(0o755).create(to)?;
     for entry in fs::read_dir(from)? {
         let (entry, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
@@ -199,7 +230,7 @@ fn copy(from: &Path, to: &Path, change: &dyn Fn(&str) -> String) -> Result<(), F
             copy(&entry, &to, change)?;
         } else {
             let text = fs::read_to_string(&entry)?;
-            let lines = text.lines().map(|line| change(line) + "\n");
+            let lines = text.lines().map(|line| change(&entry, line) + "\n");
             fs::write(&to, lines.collect::<String>())?;
             fs::set_permissions(&to, fs::Permissions::from_mode(0o644))?;
         }
@@ -217,27 +248,36 @@ pub struct Replica<'a> {
 
 impl Replica<'_> {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base)).header("host", HOST)
+        self.http
+            .request(method, format!("{}{path}", self.base))
+            .header("host", HOST)
     }
 
     /// Asks for a log-in to the database with a fresh token of `user`.
     pub async fn exchange(&self, user: &str) -> Result<Reply, Fault> {
-        self.exchange_at(user, "tickets-db", "read-rows").await
+        self.exchange_at(user, DATABASE.0, DATABASE.1).await
     }
 
     /// Asks for any grant with a fresh token of `user`.
     pub async fn exchange_at(&self, user: &str, target: &str, grant: &str) -> Result<Reply, Fault> {
-        let token = self.site.user(user)?;
-        self.post("/token", &http::exchange(&token, target, grant)).await
+        self.exchange_with(&self.site.user(user)?, target, grant).await
+    }
+
+    /// Asks with a token that was made before.
+    pub async fn exchange_with(&self, token: &str, target: &str, grant: &str) -> Result<Reply, Fault> {
+        self.post("/token", &http::exchange(token, target, grant)).await
     }
 
     /// Takes a credential back as the server that it was issued to.
     pub async fn revoke(&self, issuance: &str) -> Result<Reply, Fault> {
-        self.post("/revoke", &[("token", issuance), ("token_type_hint", "issuance")]).await
+        self.post("/revoke", &[("token", issuance), ("token_type_hint", "issuance")])
+            .await
     }
 
     async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Result<Reply, Fault> {
-        let request = self.request(Method::POST, path).basic_auth(SERVER, Some(&self.site.secret));
+        let request = self
+            .request(Method::POST, path)
+            .basic_auth(SERVER, Some(&self.site.secret));
         http::send(request.form(fields)).await
     }
 
@@ -261,7 +301,10 @@ impl Replica<'_> {
         let mut found = Vec::new();
         let mut more = String::new();
         loop {
-            let page = self.api(&format!("/{listing}?limit=1000{more}")).await?.expect_status(200)?;
+            let page = self
+                .api(&format!("/{listing}?limit=1000{more}"))
+                .await?
+                .expect_status(200)?;
             found.extend(page.body[listing].as_array().cloned().unwrap_or_default());
             match page.body["next"].as_str() {
                 Some(next) => more = format!("&before={next}"),

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Fault, broker::Launch, database::Postgres, issuer::Issuer, keycloak::Keycloak, oidc_provider::OidcProvider,
+    Fault, broker::Launch, database::Postgres, issuer::Issuer, keycloak::Keycloak, mcp::TicketsServer,
+    oidc_provider::OidcProvider,
 };
 
 /// The installed parts, and the servers that all cases of a run share. Dropped, it stops them.
@@ -52,6 +54,11 @@ impl Testbed {
     pub fn failpoints(&self) -> Result<&Path, Fault> {
         let program = self.failpoints.as_deref();
         Ok(program.ok_or("PROCURA_FAILPOINTS_BIN is not set: run `cargo xtask test`")?)
+    }
+
+    /// The example MCP server with these settings. Cargo builds it beside the broker.
+    pub async fn tickets_server(&self, settings: &Value) -> Result<TicketsServer, Fault> {
+        TicketsServer::start(&self.broker.with_file_name("examples/tickets-server"), settings).await
     }
 
     /// Directory with `node_modules`.

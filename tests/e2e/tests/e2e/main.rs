@@ -4,11 +4,26 @@ use std::process::ExitCode;
 
 use procura_e2e::{cases, harness};
 
+mod campaign;
+mod crash;
 mod dev;
 mod issuers;
+mod mcp;
+mod outage;
+mod replicas;
+mod rotation;
+mod witness;
 
 fn main() -> ExitCode {
+    if let Some(campaign) = campaign::Asked::read() {
+        return campaign.run();
+    }
     harness::main(&cases![
+        crash::what_is_shipped_has_no_failpoints,
+        crash::kill_9_at_every_step_leaves_nothing_behind_on_sqlite,
+        crash::kill_9_at_every_step_leaves_nothing_behind_on_postgres,
+        crash::the_end_of_a_session_reaches_a_request_at_every_step_on_sqlite,
+        crash::the_end_of_a_session_reaches_a_request_at_every_step_on_postgres,
         dev::the_four_printed_commands_work_as_pasted,
         dev::an_exchange_issues_a_short_token_with_user_and_actor_and_logs_it,
         dev::the_end_of_a_session_ends_its_tokens_and_refuses_the_subject_token,
@@ -20,5 +35,18 @@ fn main() -> ExitCode {
         issuers::keycloak_vouches_for_alice_at_the_mcp_server,
         issuers::keycloak_signs_with_a_new_key_after_a_rotation,
         issuers::oidc_provider_vouches_in_either_form,
+        outage::a_full_disk_refuses_and_is_forgotten_when_there_is_space,
+        outage::a_read_only_store_refuses_and_is_forgotten_when_it_can_be_written,
+        outage::a_stopped_store_refuses_and_is_forgotten_when_it_runs,
+        outage::an_fsync_error_ends_the_process_and_the_next_one_recovers,
+        outage::a_source_that_is_away_breaks_only_the_target_that_needs_it,
+        replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
+        replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
+        rotation::no_exchange_fails_while_the_administrators_password_changes,
+        mcp::every_client_reaches_the_rows_that_only_its_user_may_see,
+        mcp::the_mcp_server_wants_a_token_and_says_from_whom,
+        mcp::the_log_names_everything_for_the_first_call_and_for_cached_ones,
+        mcp::no_setting_of_a_session_shows_it_the_rows_of_others,
+        mcp::the_end_of_a_session_ends_role_connection_and_subject_token,
     ])
 }

@@ -1,0 +1,180 @@
+//! `cargo xtask campaign`: what the cases show once, many times, at random from a seed. The result is written
+//! as JSON.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
+
+use futures_util::future::try_join_all;
+use procura_e2e::{
+    Fault, Testbed,
+    harness::Outcome,
+    serve::{Site, Store},
+};
+use serde_json::{Value, json};
+
+use crate::{crash::POINTS, rotation, witness::Witness};
+
+/// Brokers that crash at the same time; every second one has its store in PostgreSQL.
+const SITES: u64 = 8;
+/// Crashes after which everything is compared.
+const CHECK_EVERY: u32 = 20;
+/// Most requests at the same time.
+const WIDEST: u64 = 4;
+/// Commits after which one of the store's failpoints acts; a start has a few.
+const COMMITS: std::ops::Range<u64> = 5..17;
+
+/// What the command line asks for: `--campaign=NAME --times=N --seed=N --result=FILE`.
+pub(crate) struct Asked {
+    name: String,
+    times: u32,
+    seed: u64,
+    result: PathBuf,
+}
+
+impl Asked {
+    /// `None` where it asks for tests.
+    pub(crate) fn read() -> Option<Self> {
+        let arguments: Vec<String> = std::env::args().collect();
+        let value = |name: &str| arguments.iter().find_map(|argument| argument.strip_prefix(name));
+        Some(Self {
+            name: value("--campaign=")?.to_owned(),
+            times: value("--times=")?.parse().ok()?,
+            seed: value("--seed=")?.parse().ok()?,
+            result: value("--result=")?.into(),
+        })
+    }
+
+    /// Runs it and writes its result, unless it fails.
+    pub(crate) fn run(&self) -> ExitCode {
+        match self.outcome() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => {
+                eprintln!("campaign {}, seed {}: {fault}", self.name, self.seed);
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        #[expect(clippy::disallowed_methods, reason = "how long it took is part of the result")]
+        let begun = Instant::now();
+        let testbed = Testbed::from_environment()?;
+        let mut result = tokio::runtime::Runtime::new()?.block_on(async {
+            match self.name.as_str() {
+                "crash" => crash(&testbed, self.times, self.seed).await,
+                "rotation" => rotations(&testbed, self.times).await,
+                name => Err(format!("there is no campaign {name}").into()),
+            }
+        })?;
+        result["campaign"] = self.name.as_str().into();
+        result["seconds"] = begun.elapsed().as_secs().into();
+        let text = format!("{result:#}\n");
+        print!("{text}");
+        Ok(fs::write(&self.result, text)?)
+    }
+}
+
+async fn rotations(testbed: &Testbed, times: u32) -> Result<Value, Fault> {
+    let rotated = rotation::rotate(testbed, times).await?;
+    Ok(json!({
+        "rotations": times,
+        "exchanges": rotated.exchanges,
+        "failed": 0,
+        "source_versions": rotated.versions,
+        "slowest_exchange_ms": u64::try_from(rotated.slowest.as_millis())?,
+    }))
+}
+
+/// Crashes each site its share of times.
+async fn crash(testbed: &Testbed, times: u32, seed: u64) -> Result<Value, Fault> {
+    let share = times.div_ceil(u32::try_from(SITES)?);
+    let sites = (0..SITES).map(|number| crash_site(testbed, share, seed, number));
+    let tallies = try_join_all(sites).await?;
+    let mut sum = Tally::default();
+    for tally in tallies {
+        sum.answered += tally.answered;
+        sum.refused += tally.refused;
+        sum.checks += tally.checks;
+        for (point, count) in tally.crashes {
+            *sum.crashes.entry(point).or_default() += count;
+        }
+    }
+    Ok(json!({
+        "seed": seed,
+        "crashes": sum.crashes.values().sum::<u32>(),
+        "crashes_by_place": sum.crashes,
+        "answered": sum.answered,
+        "refused": sum.refused,
+        "comparisons": sum.checks,
+        "left_behind": 0,
+        "lost": 0,
+    }))
+}
+
+#[derive(Default)]
+struct Tally {
+    crashes: BTreeMap<String, u32>,
+    answered: usize,
+    refused: usize,
+    checks: u32,
+}
+
+async fn crash_site(testbed: &Testbed, times: u32, seed: u64, number: u64) -> Result<Tally, Fault> {
+    let postgres = testbed.postgres().await?;
+    let (engine, store) = match number % 2 {
+        0 => ("sqlite", Store::Sqlite),
+        _ => ("postgres", Store::Postgres(postgres.empty().await?)),
+    };
+    let site = Site::new(testbed, postgres.target().await?, &store).await?;
+    let (mut dice, mut witness, mut tally) = (Dice(seed ^ number << 32), Witness::default(), Tally::default());
+    let mut last = VecDeque::new();
+    for time in 1..=times {
+        let (point, first) = POINTS[dice.below(POINTS.len() as u64)];
+        let nth = match point.starts_with("store") {
+            true => dice.within(COMMITS),
+            false => dice.within(1..u64::from(first) + 4),
+        };
+        let failpoint = format!("{point}=kill@{nth}");
+        last.push_front(failpoint.clone());
+        last.truncate(CHECK_EVERY as usize);
+        let told = |fault: Fault| format!("{engine}, after {last:?}: {fault}");
+        let mut broker = site.start_armed(&failpoint).await.map_err(told)?;
+        let width = dice.within(1..WIDEST + 1) as usize;
+        let died = witness.until_dead(&mut broker, width).await.map_err(told)?;
+        if !died {
+            broker.kill().await?;
+        }
+        let place = if died { point } else { "between requests" };
+        *tally.crashes.entry(format!("{engine} {place}")).or_default() += 1;
+        if time % CHECK_EVERY == 0 || time == times {
+            let broker = site.start().await.map_err(told)?;
+            witness.check(&site, &broker).await.map_err(told)?;
+            tally.checks += 1;
+            broker.kill().await?;
+        }
+    }
+    (tally.answered, tally.refused) = (witness.count(), witness.refused);
+    Ok(tally)
+}
+
+/// Random numbers from a seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % end) as usize
+    }
+
+    fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
+        range.start + self.below(range.end - range.start) as u64
+    }
+}

@@ -1,0 +1,82 @@
+//! `cargo xtask campaign`: the end-to-end tests' random crashes and rotations, many times. Run for a release, and
+//! when the exchange, the stores or undoing change; its results are committed.
+
+use crate::{
+    run::{self, cargo, shown},
+    test,
+    workspace::Workspace,
+};
+
+/// What there is, and how many times where the command line does not say.
+const CAMPAIGNS: [(&str, u32); 2] = [("crash", 2000), ("rotation", 100)];
+
+/// A campaign as the command line names it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Campaign {
+    name: &'static str,
+    times: u32,
+    seed: u64,
+}
+
+impl Campaign {
+    /// `campaign NAME [--times=N] [--seed=N]`; `None` is a usage error.
+    pub(crate) fn parse(arguments: &[String]) -> Option<Self> {
+        let [task, name, flags @ ..] = arguments else {
+            return None;
+        };
+        let &(name, times) = CAMPAIGNS.iter().find(|(known, _)| known == name)?;
+        let mut campaign = Self { name, times, seed: 1 };
+        for flag in flags {
+            match flag.split_once('=')? {
+                ("--times", times) => campaign.times = times.parse().ok().filter(|times| *times > 0)?,
+                ("--seed", seed) => campaign.seed = seed.parse().ok()?,
+                _ => return None,
+            }
+        }
+        (task == "campaign").then_some(campaign)
+    }
+}
+
+/// Builds the broker twice, with failpoints and without, and runs the campaign.
+pub(crate) fn run(campaign: &Campaign) -> Result<(), String> {
+    let workspace = Workspace::read()?;
+    let result = workspace
+        .root
+        .join(format!("tests/campaigns/results/{}.json", campaign.name));
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--test", "e2e", "--"]);
+    command.arg(format!("--campaign={}", campaign.name));
+    command.arg(format!("--times={}", campaign.times));
+    command.arg(format!("--seed={}", campaign.seed));
+    command.arg(format!("--result={}", result.display()));
+    command.current_dir(&workspace.root);
+    command.env("PROCURA_TESTBED", workspace.target.join("testbed"));
+    command.envs(test::brokers(&workspace)?);
+    println!("+ {}", shown(&command));
+    run::run(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<(&'static str, u32, u64)> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Campaign::parse(&words).map(|campaign| (campaign.name, campaign.times, campaign.seed))
+    }
+
+    #[test]
+    fn reads_the_campaigns_command_line() {
+        assert_eq!(parse("campaign crash"), Some(("crash", 2000, 1)));
+        assert_eq!(parse("campaign rotation --times=7 --seed=3"), Some(("rotation", 7, 3)));
+        for wrong in [
+            "campaign",
+            "campaign other",
+            "campaign crash --times=0",
+            "campaign crash --time=1",
+            "test crash",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}
