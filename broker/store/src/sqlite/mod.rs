@@ -74,6 +74,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(Duration::from_secs(5))
         // 16 MiB of log before a commit also copies it into the file: hot pages are copied once, not often.
         .pragma("wal_autocheckpoint", "4000")
+        // 32 MiB of pages, where the default's 2 hold no index of a day.
+        .pragma("cache_size", "-32768")
         .statement_cache_capacity(64)
 }
 

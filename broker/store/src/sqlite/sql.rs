@@ -1,4 +1,5 @@
-//! SQLite's way of a batch: `json_each`. One process writes, so rows need no locks of their own.
+//! SQLite's way of a batch: `jsonb_each`, whose objects are not parsed again for each member. One process
+//! writes, so rows need no locks of their own.
 
 use crate::sql::{Sql, lease_columns, session_columns};
 
@@ -6,21 +7,21 @@ pub(super) const SQL: Sql = Sql {
     lock_sessions: concat!(
         "SELECT ",
         session_columns!(),
-        " FROM session WHERE id IN (SELECT unhex(value) FROM json_each($1))"
+        " FROM session WHERE id IN (SELECT unhex(value) FROM jsonb_each($1))"
     ),
-    marks: "SELECT key, second FROM mark WHERE key IN (SELECT unhex(value) FROM json_each($1))",
+    marks: "SELECT key, second FROM mark WHERE key IN (SELECT unhex(value) FROM jsonb_each($1))",
     lock_leases: "
         SELECT id, state, replica, fence
           FROM lease
-         WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+         WHERE id IN (SELECT unhex(value) FROM jsonb_each($1))",
     burn: "
         INSERT INTO replay (id, until)
         SELECT unhex(value ->> 'id'), value ->> 'until'
-          FROM json_each($1)
+          FROM jsonb_each($1)
          WHERE true
             ON CONFLICT (id) DO NOTHING
      RETURNING id AS digest",
-    unburn: "DELETE FROM replay WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+    unburn: "DELETE FROM replay WHERE id IN (SELECT unhex(value) FROM jsonb_each($1))",
     insert_records: "
         INSERT INTO record (id, leaf, event, outcome, reason, at, server, tool, target, grants, session, about,
                             value, until, source_version)
@@ -28,19 +29,19 @@ pub(super) const SQL: Sql = Sql {
                value ->> 'at', value ->> 'server', value ->> 'tool', value ->> 'target', value ->> 'grants',
                unhex(value ->> 'session'), unhex(value ->> 'about'), unhex(value ->> 'value'), value ->> 'until',
                value ->> 'source_version'
-          FROM json_each($1)
+          FROM jsonb_each($1)
          WHERE true
             ON CONFLICT (id) DO NOTHING",
     insert_sides: "
         INSERT INTO side (id, salt, clear, subject, actor)
         SELECT unhex(value ->> 'id'), unhex(value ->> 'salt'), value ->> 'clear', value ->> 'subject',
                value ->> 'actor'
-          FROM json_each($1)",
+          FROM jsonb_each($1)",
     move_sessions: "
         UPDATE session
            SET last_used = max(last_used, moved.at), issuances = issuances + moved.issued
           FROM (SELECT unhex(value ->> 'id') AS id, value ->> 'at' AS at, value ->> 'issued' AS issued
-                  FROM json_each($1)) AS moved
+                  FROM jsonb_each($1)) AS moved
          WHERE session.id = moved.id",
     step_leases: "
         UPDATE lease
@@ -48,7 +49,7 @@ pub(super) const SQL: Sql = Sql {
                source_version = coalesce(step.source_version, lease.source_version), aborted = NULL
           FROM (SELECT unhex(value ->> 'id') AS id, value ->> 'state' AS state, value ->> 'due' AS due,
                        value ->> 'until' AS until, value ->> 'source_version' AS source_version
-                  FROM json_each($1)) AS step
+                  FROM jsonb_each($1)) AS step
          WHERE lease.id = step.id AND lease.state = 'intended'",
     insert_leases: "
         INSERT INTO lease (id, handle, target, place, session, state, replica, fence, deadline, attempts, due,
@@ -56,21 +57,21 @@ pub(super) const SQL: Sql = Sql {
         SELECT unhex(value ->> 'id'), value ->> 'handle', value ->> 'target', value ->> 'place',
                unhex(value ->> 'session'), 'intended', unhex(value ->> 'replica'), 1, value ->> 'deadline', 0,
                value ->> 'deadline', value ->> 'aborted'
-          FROM json_each($1)",
+          FROM jsonb_each($1)",
     insert_sessions: "
         INSERT INTO session (id, key, server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used,
                              issuances)
         SELECT unhex(value ->> 'id'), unhex(value ->> 'key'), value ->> 'server', value ->> 'subject_kind',
                value ->> 'subject', value ->> 'actor', value ->> 'sid', value ->> 'pinned', value ->> 'opened',
                value ->> 'ends', value ->> 'last_used', value ->> 'issuances'
-          FROM json_each($1)
+          FROM jsonb_each($1)
          WHERE true
             ON CONFLICT DO NOTHING",
     insert_marks: "
         INSERT INTO mark (key, server, subject_kind, subject, actor, second)
         SELECT unhex(value ->> 'key'), value ->> 'server', value ->> 'subject_kind', value ->> 'subject',
                value ->> 'actor', value ->> 'second'
-          FROM json_each($1)
+          FROM jsonb_each($1)
          WHERE true
             ON CONFLICT (key) DO UPDATE SET second = max(mark.second, excluded.second)",
     take_due: concat!(
