@@ -29,7 +29,7 @@ CREATE TABLE record (
     grants         text    NOT NULL,        -- short names of the grants asked for, a space before, between and after them
     session        uuid,                    -- id of the session
     about          uuid,                    -- the issuance that a use or revocation is about
-    value          bytea,                   -- digest of the issued value
+    value          bytea,                   -- digest of an issued value that does not name its record
     until          bigint,                  -- end of the issued credential
     source_version text,                    -- version of the source's secret that made it
     revoked_at     bigint                   -- when it was revoked, alone or with its session

@@ -43,33 +43,33 @@ CREATE INDEX record_value   ON record (value)       WHERE value   IS NOT NULL;
 
 -- Personal data of a record. A row can be erased; the record stays valid without it.
 CREATE TABLE side (
-    id      BLOB NOT NULL UNIQUE, -- id of the record
-    salt    BLOB NOT NULL,        -- salt of the commitment, 32 bytes
-    clear   TEXT NOT NULL,        -- clear text of the commitment, JSON
-    subject TEXT,                 -- qualified id of the subject
-    actor   TEXT                  -- qualified id of the actor, where it is not the server
-) STRICT;
+    id      BLOB NOT NULL PRIMARY KEY, -- id of the record
+    salt    BLOB NOT NULL,             -- salt of the commitment, 32 bytes
+    clear   TEXT NOT NULL,             -- clear text of the commitment, JSON
+    subject TEXT,                      -- qualified id of the subject
+    actor   TEXT                       -- qualified id of the actor, where it is not the server
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX side_subject ON side (subject, id) WHERE subject IS NOT NULL;
 CREATE INDEX side_actor   ON side (actor,   id) WHERE actor   IS NOT NULL;
 
 -- Runs of subject, actor and server.
 CREATE TABLE session (
-    id           BLOB    NOT NULL UNIQUE, -- id of the session
-    key          BLOB    NOT NULL,        -- digest of server, subject, actor and sid: what it is joined by
-    server       TEXT    NOT NULL,        -- name of the server
-    subject_kind TEXT    NOT NULL,        -- user or agent
-    subject      TEXT    NOT NULL,        -- qualified id of the subject
-    actor        TEXT,                    -- qualified id of the actor, where it is not the server
-    sid          TEXT,                    -- sid of the subject token
-    pinned       INTEGER NOT NULL,        -- 1: made on purpose, joined by its id only
-    opened       INTEGER NOT NULL,        -- when it was opened
-    ends         INTEGER NOT NULL,        -- when it ends at the latest
-    last_used    INTEGER NOT NULL,        -- last issuance or use
-    issuances    INTEGER NOT NULL,        -- credentials issued in it
-    ended_at     INTEGER,                 -- when it was ended
-    ended_by     TEXT                     -- server, operator, policy, time
-) STRICT;
+    id           BLOB    NOT NULL PRIMARY KEY, -- id of the session
+    key          BLOB    NOT NULL,             -- digest of server, subject, actor and sid: what it is joined by
+    server       TEXT    NOT NULL,             -- name of the server
+    subject_kind TEXT    NOT NULL,             -- user or agent
+    subject      TEXT    NOT NULL,             -- qualified id of the subject
+    actor        TEXT,                         -- qualified id of the actor, where it is not the server
+    sid          TEXT,                         -- sid of the subject token
+    pinned       INTEGER NOT NULL,             -- 1: made on purpose, joined by its id only
+    opened       INTEGER NOT NULL,             -- when it was opened
+    ends         INTEGER NOT NULL,             -- when it ends at the latest
+    last_used    INTEGER NOT NULL,             -- last issuance or use
+    issuances    INTEGER NOT NULL,             -- credentials issued in it
+    ended_at     INTEGER,                      -- when it was ended
+    ended_by     TEXT                          -- server, operator, policy, time
+) STRICT, WITHOUT ROWID;
 
 -- One session of a key at a time; this index is what decides a race.
 CREATE UNIQUE INDEX session_live  ON session (key) WHERE ended_at IS NULL AND NOT pinned;

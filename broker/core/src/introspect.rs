@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     catalogue::Server,
     exchange::{Admitted, Refused, admit, store_reason},
+    issued_value,
     ledger::{Event, Outcome, Stored},
     ports::Ports,
     request::Incoming,
@@ -21,7 +22,7 @@ pub async fn introspect(
         param: fault.param,
         ..Refused::unrecorded(fault.reason)
     })?;
-    let stored = ports.ledger.record_by_value(token.digest()).await;
+    let stored = issued_value::record(&*ports.ledger, &token).await;
     let stored = stored.map_err(|error| Refused::unrecorded(store_reason(error)))?;
     let live = stored.filter(|stored| is_live(&admitted, stored) && may_see(&admitted, stored));
     Ok(match live {

@@ -55,7 +55,7 @@ pub struct Index {
     pub actor: Option<QualifiedId>,
     /// For uses, revocations and the like: the issuance that it is about.
     pub about: Option<IssuanceId>,
-    /// SHA-256 of the issued value.
+    /// SHA-256 of an issued value that does not name its record, see [`issued_value`](crate::issued_value).
     pub value: Option<Digest>,
     /// End of the issued credential.
     pub until: Option<Timestamp>,

@@ -6,6 +6,7 @@ pub mod exchange;
 pub mod identity;
 pub mod ids;
 pub mod introspect;
+pub mod issued_value;
 pub mod judgement;
 pub mod kind;
 pub mod ledger;

@@ -146,7 +146,8 @@ impl Draft {
             subject: self.clear.subject.as_ref().map(|subject| subject.id().clone()),
             actor: self.clear.actor.clone(),
             about: facts.about,
-            value: facts.value_sha256,
+            // A value that we signed names its record; only what a target made is looked up by its digest.
+            value: facts.value_sha256.filter(|_| facts.handle.is_some()),
             until: facts.until,
             source_version: facts.source_version.clone(),
         }

@@ -1,10 +1,11 @@
 //! Revocation by the server that was issued the credential (RFC 7009).
 
-use procura_wire::{Digest, Form, FormFault, Reason, RevocationResponse, RevocationStatus, Secret};
+use procura_wire::{Form, FormFault, Reason, RevocationResponse, RevocationStatus, Secret};
 
 use crate::{
     exchange::{Admitted, Refused, admit, store_reason},
     ids::{IssuanceId, SessionId},
+    issued_value,
     ledger::{Conditions, EndedBy, Event, Outcome, Session, Stored},
     operator,
     ports::Ports,
@@ -14,8 +15,8 @@ use crate::{
 /// What is to be revoked.
 #[derive(Debug)]
 pub enum RevokeRequest {
-    /// The credential with this value (by its digest).
-    Value(Digest),
+    /// The credential with this value.
+    Value(Secret),
     /// `token_type_hint=issuance`
     Issuance(IssuanceId),
     /// `token_type_hint=session`
@@ -32,7 +33,7 @@ impl RevokeRequest {
         Ok(match hint.as_ref().map(clear) {
             Some("issuance") => clear(&token).parse().map_or(Self::Unknown, Self::Issuance),
             Some("session") => clear(&token).parse().map_or(Self::Unknown, Self::Session),
-            _ => Self::Value(token.digest()),
+            _ => Self::Value(token),
         })
     }
 }
@@ -75,7 +76,7 @@ async fn dispatch(ports: &Ports, admitted: Admitted, request: RevokeRequest) -> 
             };
         }
         RevokeRequest::Issuance(id) => ports.ledger.record(id).await,
-        RevokeRequest::Value(digest) => ports.ledger.record_by_value(digest).await,
+        RevokeRequest::Value(value) => issued_value::record(&*ports.ledger, &value).await,
         RevokeRequest::Unknown => Ok(None),
     };
     match stored

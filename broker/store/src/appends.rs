@@ -11,12 +11,14 @@ use procura_core::{
         ReplayId, Session,
     },
 };
+use procura_wire::Digest;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
     answer::{Failure, Outcome, Write, is_marked, mark_key},
     batch::Batch,
+    cache::Cache,
     db::Db,
     rows::{DigestRow, IntoDomain, MarkRow, OwnerRow, SessionRow},
 };
@@ -140,26 +142,47 @@ impl<D: Db> Batch<'_, D> {
             sessions.extend(moves(entry));
             if let Some(guard) = &conditions.guard {
                 sessions.insert(guard.session);
-                marks.insert(key_of(guard));
+                if self.may_be_marked(guard) {
+                    marks.insert(key_of(guard).to_string());
+                }
             }
             if conditions.lease.is_some() {
                 leases.push(hex(entry.id.0));
             }
         }
-        let sessions: Vec<String> = sessions.into_iter().map(|id| hex(id.0)).collect();
         let marks: Vec<String> = marks.into_iter().collect();
-        let sessions = self.rows_of::<SessionRow>(D::SQL.lock_sessions, &sessions).await?;
         let marks = self.rows_of::<MarkRow>(D::SQL.marks, &marks).await?;
         let leases = self.rows_of::<OwnerRow>(D::SQL.lock_leases, &leases).await?;
-        let sessions: Vec<Session> = sessions
-            .into_iter()
-            .map(SessionRow::into_domain)
-            .collect::<Result<_, _>>()?;
         Ok(Found {
-            sessions: sessions.into_iter().map(|session| (session.id, session)).collect(),
+            sessions: self.sessions(sessions).await?,
             marks: marks.into_iter().map(|mark| (mark.key, mark.second)).collect(),
             leases: leases.into_iter().map(|lease| (lease.id, lease)).collect(),
         })
+    }
+
+    fn may_be_marked(&self, guard: &Guard) -> bool {
+        let known = |cache: &Cache| cache.has_mark(|| key_of(guard));
+        self.cache.is_none_or(known) || !self.effects.marked.is_empty()
+    }
+
+    /// Sessions as they are now: known, unless this transaction changed them; or read, and locked where
+    /// others write too.
+    async fn sessions(&mut self, wanted: HashSet<SessionId>) -> Result<HashMap<SessionId, Session>, Failure> {
+        let (mut found, mut missing) = (HashMap::with_capacity(wanted.len()), Vec::new());
+        for id in wanted {
+            let changed = self.effects.changed.iter().any(|session| session.id == id);
+            match self.cache.filter(|_| !changed).and_then(|cache| cache.session(id)) {
+                Some(session) => {
+                    found.insert(id, session);
+                }
+                None => missing.push(hex(id.0)),
+            }
+        }
+        for row in self.rows_of::<SessionRow>(D::SQL.lock_sessions, &missing).await? {
+            let session = row.into_domain()?;
+            found.insert(session.id, session);
+        }
+        Ok(found)
     }
 
     /// Burns the one-time ids of what is not refused yet. The first in a batch wins; ids of a loser that
@@ -247,10 +270,11 @@ impl Found {
         if session.is_none() {
             return Err(AppendError::SessionEnded);
         }
-        let token = &guard.token;
-        let key = mark_key(&token.server, &token.subject, token.actor.as_ref());
-        match self.marks.get(&key.as_bytes()[..]) {
-            Some(second) if is_marked(*second, token.issued_at) => Err(AppendError::SubjectRevoked),
+        if self.marks.is_empty() {
+            return Ok(());
+        }
+        match self.marks.get(&key_of(guard).as_bytes()[..]) {
+            Some(second) if is_marked(*second, guard.token.issued_at) => Err(AppendError::SubjectRevoked),
             _ => Ok(()),
         }
     }
@@ -284,8 +308,8 @@ fn owner(step: &LeaseStep) -> Owner {
     }
 }
 
-fn key_of(guard: &Guard) -> String {
-    mark_key(&guard.token.server, &guard.token.subject, guard.token.actor.as_ref()).to_string()
+fn key_of(guard: &Guard) -> Digest {
+    mark_key(&guard.token.server, &guard.token.subject, guard.token.actor.as_ref())
 }
 
 fn hex(id: Uuid) -> String {

@@ -11,6 +11,7 @@ use sqlx::SqlSafeStr;
 
 use crate::{
     answer::{Answer, Failure, Outcome, Write},
+    cache::Cache,
     db::{Arg, Db, Row},
     rows::{HeldRow, IntoDomain},
     sql,
@@ -22,6 +23,7 @@ pub(crate) const FORGET_AT_ONCE: u64 = 5_000;
 /// A transaction under way.
 pub(crate) struct Batch<'c, D: Db> {
     conn: &'c mut D::Connection,
+    pub(crate) cache: Option<&'c Cache>,
     pub(crate) effects: Effects,
 }
 
@@ -37,9 +39,10 @@ pub(crate) struct Effects {
 }
 
 impl<'c, D: Db> Batch<'c, D> {
-    pub(crate) fn new(conn: &'c mut D::Connection) -> Self {
+    pub(crate) fn new(conn: &'c mut D::Connection, cache: Option<&'c Cache>) -> Self {
         Self {
             conn,
+            cache,
             effects: Effects::default(),
         }
     }

@@ -137,12 +137,12 @@ impl<D: Db> Store<D> {
         let Some(cache) = &self.shared.cache else {
             return read().await;
         };
-        match cache.session(&digest) {
+        match cache.joined(&digest) {
             Ok(session) => Ok(Some(session)),
             Err(commits) => {
                 let found = read().await?;
                 if let Some(session) = &found {
-                    cache.keep(digest, session.clone(), commits);
+                    cache.keep(session.clone(), commits);
                 }
                 Ok(found)
             }
@@ -150,11 +150,11 @@ impl<D: Db> Store<D> {
     }
 
     async fn marked(&self, token: &TokenFacts) -> Result<bool, StoreError> {
-        let key = mark_key(&token.server, &token.subject, token.actor.as_ref());
-        if self.shared.cache.as_ref().is_some_and(|cache| !cache.has_mark(&key)) {
+        let key = || mark_key(&token.server, &token.subject, token.actor.as_ref());
+        if self.shared.cache.as_ref().is_some_and(|cache| !cache.has_mark(key)) {
             return Ok(false);
         }
-        let args = vec![Arg::from(&key.as_bytes()[..])];
+        let args = vec![Arg::from(&key().as_bytes()[..])];
         let marks = self.rows::<MarkRow>(sql::MARK.into_sql_str(), args).await?;
         Ok(marks.iter().any(|mark| is_marked(mark.second, token.issued_at)))
     }

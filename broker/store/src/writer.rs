@@ -19,7 +19,7 @@ use procura_core::{
     ports::Clock,
 };
 use sqlx::{Connection, SqlSafeStr};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::yield_now};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -81,6 +81,11 @@ impl<D: Db> Writer<D> {
                     if count == 0 {
                         break;
                     }
+                    // Requests that are ready to write share the commit.
+                    yield_now().await;
+                    while jobs.len() < BATCH && let Ok(job) = queue.try_recv() {
+                        jobs.push(job);
+                    }
                     if !self.write(&mut jobs).await {
                         // The process is about to end; until then nobody gets an answer.
                         stop.cancelled().await;
@@ -139,7 +144,7 @@ impl<D: Db> Writer<D> {
         match in_time::<D, _, _>(&*clock, self.statements(&mut conn, jobs)).await {
             Ok((outcomes, effects)) => {
                 self.commit(conn).await?;
-                self.committed(&effects);
+                self.committed(effects);
                 Ok(outcomes)
             }
             Err(failure) => {
@@ -173,7 +178,7 @@ impl<D: Db> Writer<D> {
 
     async fn statements(&mut self, conn: &mut D::Connection, jobs: &[Job]) -> Result<(Vec<Outcome>, Effects), Failure> {
         let writes: Vec<&Write> = jobs.iter().map(|job| &job.write).collect();
-        let mut batch = Batch::<D>::new(conn);
+        let mut batch = Batch::<D>::new(conn, self.shared.cache.as_ref());
         let outcomes = batch.execute(&writes).await?;
         let durable = self.shared.durable.load(Ordering::Acquire);
         let latest = batch
@@ -230,7 +235,7 @@ impl<D: Db> Writer<D> {
         }
     }
 
-    fn committed(&self, effects: &Effects) {
+    fn committed(&self, effects: Effects) {
         self.shared.commits.fetch_add(1, Ordering::AcqRel);
         if let Some(latest) = effects.latest {
             self.shared.durable.fetch_max(latest.as_microsecond(), Ordering::AcqRel);

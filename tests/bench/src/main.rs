@@ -33,6 +33,8 @@ struct Cli {
 enum Command {
     /// Runs all series and writes the result as JSON
     Run(run::Options),
+    /// Exchanges beside hello, round after round, for a profiler
+    Profile(run::Profile),
     /// Serves POST /hello on a free port and prints its address
     Hello,
     /// Sends the requests that standard input describes and prints how long they took
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match Cli::parse().command {
         Command::Run(options) => on(Builder::new_multi_thread(), run::run(options)),
+        Command::Profile(options) => on(Builder::new_multi_thread(), run::profile(options)),
         Command::Hello => on(Builder::new_multi_thread(), hello::serve()),
         // One thread, so that as much as possible is left for the server that is measured.
         Command::Load => on(Builder::new_current_thread(), load::main()),

@@ -50,6 +50,33 @@ pub(crate) struct Options {
     small: bool,
 }
 
+/// `procura-bench profile`
+#[derive(clap::Args)]
+pub(crate) struct Profile {
+    /// The program `procura`
+    #[arg(long, value_name = "FILE")]
+    procura: PathBuf,
+    /// A folder on the disk to be measured; a temporary one is made in it
+    #[arg(long, value_name = "DIR")]
+    scratch: PathBuf,
+    /// Times that each series is sent
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+/// ES256 to ES256 beside hello, again and again: for changing the broker under a profiler.
+pub(crate) async fn profile(options: Profile) -> Result<(), Fault> {
+    let scene = Scene::start(&options.procura, &options.scratch).await?;
+    eprintln!("broker: process {}", scene.es256.id());
+    scene.first(&scene.es256).await?;
+    let mut hello = scene.hello_series(FULL.hello)?;
+    let mut series = [
+        scene.series("es256-es256", &scene.es256, Some(Es256), FULL.exchanges)?,
+        scene.series("repeated-es256", &scene.es256, None, FULL.exchanges)?,
+    ];
+    rounds(&mut hello, &mut series, options.rounds).map(drop)
+}
+
 /// How much of everything.
 struct Amounts {
     rounds: usize,
@@ -84,9 +111,10 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(options: Options) -> Result<(), Fault> {
     let amounts = if options.small { &SMALL } else { &FULL };
-    let scene = Scene::start(&options).await?;
+    let scene = Scene::start(&options.procura, &options.scratch).await?;
+    let peer = Peer::start(&options.npm, scene.scratch.path()).await?;
     tokio::time::sleep(SETTLE).await;
-    let (broker_idle, peer_idle) = (resident_mib(scene.es256.id())?, resident_mib(scene.peer.id())?);
+    let (broker_idle, peer_idle) = (resident_mib(scene.es256.id())?, resident_mib(peer.id())?);
     for broker in [&scene.es256, &scene.ed25519] {
         scene.first(broker).await?;
     }
@@ -95,7 +123,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Fault> {
     for callers in [1, CALLERS, 256] {
         commits.push(scene.commits(callers, idle, amounts).await?);
     }
-    let rounds = scene.rounds(amounts)?;
+    let rounds = scene.rounds(&peer, amounts)?;
     let measurements = Measurements {
         rounds,
         commits,
@@ -104,7 +132,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Fault> {
             broker_idle,
             broker_after_load: resident_mib(scene.es256.id())?,
             peer_idle,
-            peer_after_load: resident_mib(scene.peer.id())?,
+            peer_after_load: resident_mib(peer.id())?,
         },
         decisions: decide::measure(options.small)?,
     };
@@ -122,23 +150,21 @@ struct Scene {
     /// Signs with Ed25519.
     ed25519: Broker,
     hello: (SocketAddr, Process),
-    peer: Peer,
     scratch: TempDir,
 }
 
 impl Scene {
-    async fn start(options: &Options) -> Result<Self, Fault> {
-        fs::create_dir_all(&options.scratch)?;
-        let scratch = TempDir::new_in(&options.scratch)?;
+    async fn start(procura: &Path, scratch: &Path) -> Result<Self, Fault> {
+        fs::create_dir_all(scratch)?;
+        let scratch = TempDir::new_in(scratch)?;
         let issuer = Issuer::start().await?;
         let folder = |name: &str| scratch.path().join(name);
-        let procura = fs::canonicalize(&options.procura)
-            .map_err(|error| format!("{}: {error}; build it first", options.procura.display()))?;
+        let procura =
+            fs::canonicalize(procura).map_err(|error| format!("{}: {error}; build it first", procura.display()))?;
         Ok(Self {
             es256: Broker::start(&procura, folder("es256"), &issuer, "es256").await?,
             ed25519: Broker::start(&procura, folder("ed25519"), &issuer, "ed25519").await?,
             hello: hello(scratch.path()).await?,
-            peer: Peer::start(&options.npm, scratch.path()).await?,
             issuer: Mutex::new(issuer),
             scratch,
         })
@@ -262,20 +288,24 @@ impl Scene {
         })
     }
 
-    fn rounds(&self, amounts: &Amounts) -> Result<Vec<crate::rounds::Round>, Fault> {
-        let mut hello = Series {
+    fn hello_series(&self, count: usize) -> Result<Series<'_>, Fault> {
+        Ok(Series {
             name: "hello",
             pid: self.hello.1.id(),
-            job: self.greetings(amounts.hello, CALLERS)?,
+            job: self.greetings(count, CALLERS)?,
             prepare: Box::new(|_| Ok(())),
-        };
+        })
+    }
+
+    fn rounds(&self, peer: &Peer, amounts: &Amounts) -> Result<Vec<crate::rounds::Round>, Fault> {
+        let mut hello = self.hello_series(amounts.hello)?;
         let exchanges = amounts.exchanges;
         let mut series = [
             self.series("es256-es256", &self.es256, Some(Es256), exchanges)?,
             self.series("repeated-es256", &self.es256, None, exchanges)?,
             self.series("rs256-ed25519", &self.ed25519, Some(Rs256), exchanges / 2)?,
             self.series("repeated-ed25519", &self.ed25519, None, exchanges)?,
-            self.peer_series(amounts.peer)?,
+            self.peer_series(peer, amounts.peer)?,
         ];
         for series in &mut series {
             series.round()?;
@@ -306,11 +336,11 @@ impl Scene {
         })
     }
 
-    fn peer_series(&self, count: usize) -> Result<Series<'_>, Fault> {
+    fn peer_series(&self, peer: &Peer, count: usize) -> Result<Series<'_>, Fault> {
         let bodies = self.bodies("peer");
         fs::write(&bodies, Peer::form() + "\n")?;
         let job = Job {
-            address: self.peer.address,
+            address: peer.address,
             path: "/token".to_owned(),
             authorization: Some(Peer::authorization()),
             bodies,
@@ -321,7 +351,7 @@ impl Scene {
         };
         Ok(Series {
             name: "oidc-provider",
-            pid: self.peer.id(),
+            pid: peer.id(),
             job,
             prepare: Box::new(|_| Ok(())),
         })

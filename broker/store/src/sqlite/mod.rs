@@ -36,6 +36,9 @@ const NOTADB: i32 = 26;
 const UNAVAILABLE: [i32; 8] = [13, 8, 5, 6, 7, 14, 3, 9];
 /// The shared memory beside the file cannot grow: the disk is full.
 const IOERR_SHMSIZE: i32 = 4874;
+/// A write that failed for another reason than a full disk: the file system became read-only, or a quota or a
+/// limit is used up. The log has no commit then, and SQLite rolls back as it does where the disk is full.
+const IOERR_WRITE: i32 = 778;
 
 /// Opens the file, makes it where it is missing (readable by its owner only), and brings its schema up to
 /// date. The file `<path>.lock` keeps a second process out. Needs a Tokio runtime.
@@ -76,6 +79,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("wal_autocheckpoint", "4000")
         // 32 MiB of pages, where the default's 2 hold no index of a day.
         .pragma("cache_size", "-32768")
+        // Statements over many rows note how pages were before; not in a file of their own.
+        .pragma("temp_store", "memory")
         .statement_cache_capacity(64)
 }
 
@@ -143,7 +148,7 @@ impl Db for Sqlite {
             .as_database_error()
             .and_then(|error| error.code()?.parse::<i32>().ok());
         match (code, code.map(|code| code & 0xff)) {
-            (Some(IOERR_SHMSIZE), _) => Fault::Unavailable,
+            (Some(IOERR_SHMSIZE | IOERR_WRITE), _) => Fault::Unavailable,
             (_, Some(IOERR | CORRUPT | NOTADB)) => Fault::Fatal,
             (_, Some(primary)) if UNAVAILABLE.contains(&primary) => Fault::Unavailable,
             (_, Some(_)) => Fault::Statement,

@@ -1,0 +1,48 @@
+//! From an issued value to its record.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use procura_wire::{Digest, Secret};
+use serde::Deserialize;
+
+use crate::{
+    ids::IssuanceId,
+    ledger::{Ledger, StoreError, Stored},
+};
+
+/// The record of an issued value. A JWT of ours names its record in `jti` (RFC 7519 section 4.1.7), so that
+/// the log needs no index of random digests; nothing of it is believed, because the record's digest must be
+/// that of the whole value. Other values are found by their digest.
+pub async fn record(ledger: &dyn Ledger, value: &Secret) -> Result<Option<Stored>, StoreError> {
+    let digest = value.digest();
+    if let Some(id) = named(value)
+        && let Some(stored) = ledger.record(id).await?
+        && issued(&stored) == Some(digest)
+    {
+        return Ok(Some(stored));
+    }
+    ledger.record_by_value(digest).await
+}
+
+/// `jti` of something that has the shape of a JWT.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "claims are no secret; the signature is not read"
+)]
+fn named(value: &Secret) -> Option<IssuanceId> {
+    #[derive(Deserialize)]
+    struct Claims {
+        jti: String,
+    }
+    let claims = value.expose().split('.').nth(1)?;
+    let claims: Claims = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    claims.jti.parse().ok()
+}
+
+/// The digest that a record has of what was issued.
+fn issued(stored: &Stored) -> Option<Digest> {
+    #[derive(Deserialize)]
+    struct Leaf {
+        value_sha256: Option<Digest>,
+    }
+    serde_json::from_str::<Leaf>(stored.leaf.get()).ok()?.value_sha256
+}
