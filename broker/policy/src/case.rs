@@ -275,10 +275,17 @@ fn auth(table: &mut Table<'_>, at: Timestamp) -> Option<LogIn> {
     let acr = table.take("acr").and_then(Item::filled);
     let amr = table.take("amr").and_then(strings).unwrap_or_default();
     let age = table.take("age").and_then(Item::duration);
+    let time = match table.take("time") {
+        Some(item) if age.is_some() => {
+            item.mistake("`time` and `age` say the same; write one of them");
+            None
+        }
+        time => time.and_then(Item::moment),
+    };
     Some(LogIn {
         acr: acr.map(str::to_owned),
         amr,
-        time: age.and_then(|age| at.checked_sub(age).ok()),
+        time: time.or_else(|| at.checked_sub(age?).ok()),
     })
 }
 

@@ -147,15 +147,12 @@ fn request(case: &Case) -> Vec<(&'static str, Value)> {
     ];
     pairs.extend(table("session", session));
     pairs.extend(seconds(case.ttl.as_secs()).map(|ttl| ("ttl", ttl)));
-    let age = case
-        .auth
-        .time
-        .map(|time| case.at.duration_since(time).as_secs().max(0).unsigned_abs());
     let amr = (!case.auth.amr.is_empty()).then(|| list(&case.auth.amr));
     let auth = [
         ("acr", case.auth.acr.as_deref().map(Value::from)),
         ("amr", amr),
-        ("age", age.and_then(seconds)),
+        // An age would lose the milliseconds that a rule may turn on.
+        ("time", case.auth.time.map(|time| time.to_string().into())),
     ];
     pairs.extend(table("auth", auth));
     if !case.subject_scopes.is_empty() {

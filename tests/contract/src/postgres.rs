@@ -159,6 +159,11 @@ impl Running {
     }
 }
 
+/// The directory of the installed programs: those on PATH, else the newest of `/usr/lib/postgresql/*/bin`.
+pub fn installed() -> Result<PathBuf, String> {
+    Programs::find(None).map(|programs| programs.bin)
+}
+
 /// Where the programs are and whom they run as.
 struct Programs {
     bin: PathBuf,

@@ -144,6 +144,28 @@ subject_scopes = ["issues"]"#;
 }
 
 #[test]
+fn the_time_of_a_log_in_is_printed_to_the_millisecond() {
+    let bundle = loaded(&[]);
+    for (at, time) in [
+        ("2026-11-20T03:00:00.4Z", "2026-11-20T02:55:00Z"),
+        ("2026-11-20T03:00:00Z", "2026-11-20T03:00:07Z"),
+        ("2026-11-20T03:00:00Z", "2024-01-01T00:00:00Z"),
+    ] {
+        let first = case(&bundle, &format!("at = \"{at}\"\nauth = {{ time = \"{time}\" }}"));
+        let mut back = bundle
+            .read_cases("case.toml", &bundle.as_case(&first))
+            .expect("case")
+            .remove(0);
+        back.expect = None;
+        assert_eq!((back.auth.time, &back), (time.parse().ok(), &first));
+    }
+    let both = "[[case]]\nname = \"x\"\nsubject = { user = \"corp/alice\" }\nserver = \"tickets\"\n\
+                grant = \"github/read-issues\"\nauth = { age = \"2m\", time = \"2026-01-01\" }\n";
+    let mistakes = bundle.read_cases("case.toml", both).expect_err("one of them");
+    assert!(mistakes[0].to_string().contains("write one of them"), "{mistakes:?}");
+}
+
+#[test]
 fn a_failing_test_refuses_the_bundle_and_says_what_was_decided() {
     let failing = r#"[[case]]
 name = "wrong effect"

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use axum::body::Bytes;
 use procura_wire::{ErrorBody, Secret};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
@@ -100,26 +101,40 @@ impl Api {
             .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         let mut url: Url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;
         url.query_pairs_mut().extend_pairs(given);
+        json(&self.send(Method::GET, url).await?)
+    }
+
+    /// `GET` of what is no JSON.
+    pub(crate) async fn bytes(&self, path: &str) -> Result<Bytes, Failure> {
+        let url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;
         self.send(Method::GET, url).await
     }
 
     /// `DELETE`
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;
-        self.send(Method::DELETE, url).await
+        json(&self.send(Method::DELETE, url).await?)
     }
 
     #[expect(
         clippy::disallowed_methods,
         reason = "the token authenticates the command to its broker"
     )]
-    async fn send(&self, method: Method, url: Url) -> Result<Value, Failure> {
-        answer(self.http.request(method, url).bearer_auth(self.token.expose())).await
+    async fn send(&self, method: Method, url: Url) -> Result<Bytes, Failure> {
+        body(self.http.request(method, url).bearer_auth(self.token.expose())).await
     }
 }
 
 /// Sends a request and reads its JSON answer.
 pub(crate) async fn answer(request: RequestBuilder) -> Result<Value, Failure> {
+    json(&body(request).await?)
+}
+
+fn json(body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(body).map_err(|_| Failure::found("the answer is not JSON; is this a broker?"))
+}
+
+async fn body(request: RequestBuilder) -> Result<Bytes, Failure> {
     let away = |error: reqwest::Error| {
         let cause = std::error::Error::source(&error)
             .map(|cause| format!(": {cause}"))
@@ -134,7 +149,7 @@ pub(crate) async fn answer(request: RequestBuilder) -> Result<Value, Failure> {
     let status = response.status();
     let body = response.bytes().await.map_err(away)?;
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|_| Failure::found("the answer is not JSON; is this a broker?"));
+        return Ok(body);
     }
     Err(refusal(status, &body))
 }

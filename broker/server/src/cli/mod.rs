@@ -6,6 +6,7 @@ mod failure;
 pub(crate) mod keys;
 mod policy;
 pub(crate) mod print;
+mod recorded;
 mod records;
 mod show;
 
@@ -68,7 +69,7 @@ pub(crate) struct Dev {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8420")]
     pub(crate) listen: SocketAddr,
     /// A superuser's URL of a PostgreSQL server: makes a sample database there and, without --policies,
-    /// runs policies/dev-postgres with it
+    /// runs policies/dev-postgres with it. Without it the programs on PATH start a server below .procura/
     #[arg(long, value_name = "URL")]
     pub(crate) postgres: Option<Url>,
 }
@@ -86,7 +87,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Dev(dev) => crate::dev::run(dev).await,
         Command::Serve(serve) => crate::serve::run(&serve.config).await,
-        Command::Policy(command) => policy::run(command),
+        Command::Policy(command) => policy::run(command).await,
         Command::Keys(command) => keys::keys(command),
         Command::Server(command) => keys::server(command),
         Command::Exchange(command) => exchange::run(*command).await,
@@ -131,6 +132,8 @@ mod tests {
             "procura exchange --target db --grant read --session new --format env",
             "procura session list --live --json",
             &format!("procura session end {id}"),
+            &format!("procura policy explain --issuance {id} --as-case --token-file t"),
+            "procura policy explain bundle --case case.toml",
             "procura lease list --state live",
             &format!("procura lease undo {id} --json"),
             "procura log list --subject dev/alice --outcome refused --since 2026-11-20T09:00:00Z --limit 5",
@@ -148,6 +151,10 @@ mod tests {
             "procura exchange --target db",
             "procura log show 7",
             "procura session end",
+            "procura policy explain",
+            "procura policy explain --issuance 7",
+            "procura policy explain bundle --issuance 01890a5d-ac96-774b-bcce-b302099a8057",
+            "procura policy explain --issuance 01890a5d-ac96-774b-bcce-b302099a8057 --tool list",
             "procura exchange --target db --grant read --format xml",
         ] {
             assert!(!parses(line), "{line}");

@@ -9,7 +9,9 @@ use procura_policy::{Bundle, Case, Loaded, Mistake, Options, load};
 
 use super::{
     Failure,
+    api::Connection,
     print::{self, plain},
+    recorded,
 };
 use crate::{dev::OPTIONS, kinds::KINDS};
 
@@ -43,10 +45,19 @@ pub(crate) struct Explain {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "grant",
+        required_unless_present_any = ["grant", "issuance"],
         conflicts_with = "grant"
     )]
     case: Option<PathBuf>,
+    /// A record's id: its decision is made again, with the bundle that made it
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with_all = ["folder", "case", "grant", "server", "tool", "user", "agent", "groups", "actor", "params", "at"]
+    )]
+    issuance: Option<uuid::Uuid>,
+    #[command(flatten)]
+    connection: Connection,
     #[command(flatten)]
     flags: Flags,
     /// Prints the case as a test that expects what is decided now
@@ -87,16 +98,19 @@ struct Flags {
 }
 
 /// Runs the command.
-pub(crate) fn run(command: Policy) -> Result<(), Failure> {
+pub(crate) async fn run(command: Policy) -> Result<(), Failure> {
     match command {
         Policy::Check(folder) => check(&folder.folder),
         Policy::Test(folder) => test(&folder.folder),
-        Policy::Explain(command) => explain(*command),
+        Policy::Explain(command) => match command.issuance {
+            Some(id) => recorded::explain(id, &command.connection, command.as_case).await,
+            None => explain(&command),
+        },
         Policy::Seal(folder) => seal(&folder.folder),
     }
 }
 
-fn listed(mistakes: &[Mistake]) -> Failure {
+pub(super) fn listed(mistakes: &[Mistake]) -> Failure {
     let lines: Vec<_> = mistakes.iter().map(|mistake| plain(&mistake.to_string())).collect();
     Failure::Found(format!(
         "{} in the bundle\n{}",
@@ -156,7 +170,7 @@ fn seal(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn explain(command: Explain) -> Result<(), Failure> {
+fn explain(command: &Explain) -> Result<(), Failure> {
     let (_, loaded) = open(&command.folder.folder)?;
     let (file, text) = match &command.case {
         Some(path) => (path.display().to_string(), read(path)?),
@@ -168,7 +182,7 @@ fn explain(command: Explain) -> Result<(), Failure> {
         let explanation = loaded.explain(case);
         denied += usize::from(!explanation.permits());
         if command.as_case {
-            print::text(format_args!("{}", loaded.as_case(case)));
+            print::text(format_args!("{}", as_case(&loaded, case)?));
         } else {
             print_explanation(case, &explanation, cases.len() > 1);
         }
@@ -177,6 +191,22 @@ fn explain(command: Explain) -> Result<(), Failure> {
         return Err(Failure::Found(format!("{} denied", count(denied, "case"))));
     }
     Ok(())
+}
+
+/// The case as a test; an error where a test cannot say exactly this.
+pub(super) fn as_case(loaded: &Loaded, case: &Case) -> Result<String, Failure> {
+    let text = loaded.as_case(case);
+    let read = loaded.read_cases("the case", &text);
+    let read = read.map_err(|mistakes| Failure::found(format!("no test can say this; {}", listed(&mistakes))))?;
+    let bare = |case: &Case| Case {
+        expect: None,
+        ..case.clone()
+    };
+    if read.iter().map(bare).eq([bare(case)]) {
+        Ok(text)
+    } else {
+        Err(Failure::found("no test can say this: its lifetime is below a second"))
+    }
 }
 
 fn print_explanation(case: &Case, explanation: &procura_policy::Explanation, several: bool) {
@@ -245,6 +275,7 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use procura_core::judgement::Judge;
 
     use super::*;
 
@@ -252,6 +283,34 @@ mod tests {
     struct Line {
         #[command(flatten)]
         flags: Flags,
+    }
+
+    /// Each folder below `policies/examples/` is one of a kind, and each kind has one.
+    #[test]
+    fn the_example_of_every_kind_is_checked_tested_and_fit_for_serve() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut examples = std::collections::BTreeSet::new();
+        for entry in std::fs::read_dir(root.join("policies/examples")).expect("folder") {
+            let (folder, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("entry");
+            let kind = name.into_string().expect("text");
+            check(&folder).expect("no mistakes");
+            test(&folder).expect("its tests hold");
+            let bundle = Bundle::read(&folder).expect("folder");
+            let loaded = load(&bundle, &KINDS, Options::default()).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+            let mut targets = loaded.catalogue().targets.values();
+            assert!(targets.any(|target| target.kind.name == kind), "{kind}");
+            for expect in ["expect = \"permit\"", "expect = \"deny\""] {
+                let says = |(path, bytes): (&str, &[u8])| {
+                    path.starts_with("tests/") && String::from_utf8_lossy(bytes).contains(expect)
+                };
+                assert!(bundle.files().any(says), "{kind} has no case with {expect}");
+            }
+            let page = std::fs::read_to_string(root.join(format!("docs/targets/{kind}.md"))).expect("a page");
+            assert!(page.contains(&format!("policies/examples/{kind}")), "{kind}");
+            examples.insert(kind);
+        }
+        let kinds = KINDS.iter().map(|kind| kind.name.to_owned()).collect();
+        assert_eq!(examples, kinds);
     }
 
     #[test]

@@ -42,18 +42,17 @@ pub(super) async fn greet(stage: &Stage) {
         },
         None => print::line(format_args!("{NOTHING}")),
     }
-    if stage.postgres {
-        print::line(format_args!(
-            "A log-in to the sample database, where everybody sees their own rows:"
-        ));
-        print::line(format_args!(
-            "{} exchange --target tickets-db --grant read-rows --format url",
-            program()
-        ));
-    } else {
-        print::line(format_args!(
-            "With --postgres URL (a superuser's) it mints log-ins to a database too."
-        ));
+    match &stage.postgres {
+        Ok(()) => {
+            print::line(format_args!(
+                "A log-in to the sample database, where everybody sees their own rows:"
+            ));
+            print::line(format_args!(
+                "{} exchange --target tickets-db --grant read-rows --format url",
+                program()
+            ));
+        }
+        Err(without) => print::line(without),
     }
 }
 

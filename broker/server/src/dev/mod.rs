@@ -1,6 +1,7 @@
 //! `procura dev`: a broker on loopback with an issuer of its own, for trying things out.
 
 mod banner;
+mod cluster;
 mod file;
 mod issuer;
 mod postgres;
@@ -28,6 +29,7 @@ use crate::{
     telemetry::{self, Logs},
 };
 
+use cluster::Cluster;
 pub(crate) use file::DevFile;
 pub(crate) use issuer::{BUILTIN, DevIssuer, subject_token};
 use sample::Sample;
@@ -61,6 +63,7 @@ pub(crate) async fn run(dev: cli::Dev) -> Result<(), Failure> {
     };
     let url = Url::parse(&format!("http://{}", doors.public.address())).map_err(Failure::usage)?;
     let mut stage = build(&dev, &url).await?;
+    let cluster = stage.cluster.take();
     let broker = Arc::clone(&stage.broker);
     let routes = http::public(broker.app(&url, Some(Arc::clone(&stage.issuer))), "/");
     let running = Running::start(Arc::clone(&broker), routes, doors, Watch::Files);
@@ -70,6 +73,9 @@ pub(crate) async fn run(dev: cli::Dev) -> Result<(), Failure> {
     running.background.also(renew(stage));
     running.until(signals).await;
     DevFile::remove();
+    if let Some(cluster) = cluster {
+        cluster.stop().await;
+    }
     Ok(())
 }
 
@@ -80,8 +86,9 @@ struct Stage {
     file: DevFile,
     /// `None` where the bundle has nothing to show.
     sample: Option<Sample>,
-    /// A database is there to log in to.
-    postgres: bool,
+    /// A database is there to log in to, or why not.
+    postgres: Result<(), String>,
+    cluster: Option<Cluster>,
 }
 
 /// Writes a fresh operators' token in time, for as long as the broker runs.
@@ -104,12 +111,9 @@ async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
     let state = State::open()?;
     let engine = Engine::open(&Store::Sqlite(state.path("store.sqlite")), &machine).await?;
     let sources = postgres::sources(&state)?;
-    let database = match &dev.postgres {
-        Some(server) => Some(postgres::prepare(server, &state, &machine).await?),
-        None => None,
-    };
-    let folder = match (&dev.policies, database) {
-        (None, Some(database)) => state.postgres_bundle(&database.host, database.port)?,
+    let (database, cluster) = postgres::database(dev, &state, &machine).await?;
+    let folder = match (&dev.policies, &database) {
+        (None, Ok(database)) => state.postgres_bundle(&database.host, database.port)?,
         (policies, _) => state::bundle(policies.as_deref())?,
     };
     let judge = judge(&folder)?;
@@ -133,7 +137,8 @@ async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
         issuer: Arc::new(issuer),
         file: dev_file(&identifier, sample.as_ref(), secret),
         sample,
-        postgres: dev.postgres.is_some(),
+        postgres: database.map(drop),
+        cluster,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Secrets of development mode, and its sample database for `procura dev --postgres URL`.
+//! Secrets of development mode, and its sample database: on the server of `--postgres URL`, or on its own.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -7,10 +7,13 @@ use procura_target_postgres::sample::{self, Sample};
 use procura_wire::{Name, Secret};
 use url::Url;
 
-use super::state::State;
+use super::{
+    cluster::{self, Cluster},
+    state::State,
+};
 use crate::{
     assembly::Machine,
-    cli::{Failure, keys, plain},
+    cli::{self, Failure, keys, plain},
 };
 
 /// The source of development mode: files in `.procura/secrets/`.
@@ -30,8 +33,35 @@ pub(super) fn sources(state: &State) -> Result<BTreeMap<Name, SourceConfig>, Fai
     Ok(BTreeMap::from([(name, SourceConfig::File(FileConfig { root, allow }))]))
 }
 
+/// The sample database, or why there is none, with the server that was started for it. Only one that was
+/// asked for must be there.
+pub(super) async fn database(
+    dev: &cli::Dev,
+    state: &State,
+    machine: &Machine,
+) -> Result<(Result<Sample, String>, Option<Cluster>), Failure> {
+    if let Some(url) = &dev.postgres {
+        return Ok((Ok(prepare(url, state, machine).await?), None));
+    }
+    if dev.policies.is_some() {
+        return Ok((Err(cluster::GIVEN.to_owned()), None));
+    }
+    let started = match Cluster::start(state, machine).await {
+        Ok(None) => return Ok((Err(cluster::ABSENT.to_owned()), None)),
+        Ok(Some(cluster)) => match prepare(&cluster.url, state, machine).await {
+            Ok(sample) => Ok((sample, cluster)),
+            Err(failure) => Err(failure.to_string()),
+        },
+        Err(problem) => Err(problem),
+    };
+    Ok(match started {
+        Ok((sample, cluster)) => (Ok(sample), Some(cluster)),
+        Err(problem) => (Err(format!("Without a database: {}.", plain(&problem))), None),
+    })
+}
+
 /// Prepares the server (`url` is a superuser's) and keeps the administrator's secret.
-pub(super) async fn prepare(url: &Url, state: &State, machine: &Machine) -> Result<Sample, Failure> {
+async fn prepare(url: &Url, state: &State, machine: &Machine) -> Result<Sample, Failure> {
     let url = Secret::new(url.to_string());
     let made = sample::prepare(&url, machine.entropy.as_ref()).await;
     let sample = made.map_err(|error| Failure::usage(plain(&error.to_string())))?;

@@ -87,6 +87,7 @@ fn api() -> Router<Arc<App>> {
         .route("/uses", post(token::uses))
         .route("/issuances", get(v1::issuances))
         .route("/issuances/{id}", get(v1::issuance))
+        .route("/bundles/{digest}", get(v1::bundle))
         .route("/sessions", get(v1::sessions))
         .route("/sessions/{id}", get(v1::session).delete(v1::end_session))
         .route("/leases", get(v1::leases))

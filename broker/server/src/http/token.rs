@@ -137,7 +137,7 @@ impl Door {
         }
     }
 
-    fn answer(&self, answer: Result<impl IntoResponse, Refusal>, challenge: Challenge) -> Response {
+    pub(super) fn answer(&self, answer: Result<impl IntoResponse, Refusal>, challenge: Challenge) -> Response {
         match answer {
             Ok(answer) => answer.into_response(),
             Err(refusal) => self.refuse(refusal.with(challenge)),

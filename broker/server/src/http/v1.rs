@@ -4,7 +4,7 @@ use axum::{
     Json,
     extract::{Path, RawQuery},
     http::{HeaderMap, header},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use procura_core::{
     identity::PresentedToken,
@@ -13,7 +13,7 @@ use procura_core::{
     ledger::StoreError,
     operator::{self, Operator},
 };
-use procura_wire::{Name, Reason, Secret, TokenType};
+use procura_wire::{Digest, Name, Reason, Secret, TokenType};
 use serde_json::{Value, json};
 
 use super::{
@@ -54,6 +54,23 @@ pub(crate) async fn issuance(door: Door, headers: HeaderMap, Path(id): Path<Stri
         record.as_ref().map(views::record).ok_or(Reason::V1NotFound.into())
     };
     door.json(work.await)
+}
+
+/// `GET /v1/bundles/{digest}`: the bytes whose SHA-256 stands in records, of a bundle that was ever in
+/// force. They say of all targets who may have what.
+pub(crate) async fn bundle(door: Door, headers: HeaderMap, Path(digest): Path<String>) -> Response {
+    let work = async {
+        let operator = door.operator(&headers).await?;
+        let ports = &door.app.ports;
+        operator::permit(ports, &operator, OperatorAction::ExplainPolicy, None)?;
+        let digest: Digest = digest.parse().map_err(|_| Reason::V1NotFound)?;
+        let content = ports.ledger.bundle(digest).await.map_err(unavailable)?;
+        content.ok_or_else(|| Reason::V1NotFound.into())
+    };
+    let answer = work
+        .await
+        .map(|content| ([(header::CONTENT_TYPE, "application/octet-stream")], content));
+    door.answer(answer, Challenge::Bearer)
 }
 
 /// `GET /v1/sessions`: newest first.
@@ -155,10 +172,7 @@ impl Door {
     }
 
     fn json(&self, answer: Result<Value, Refusal>) -> Response {
-        match answer {
-            Ok(value) => Json(value).into_response(),
-            Err(refusal) => self.refuse(refusal.with(Challenge::Bearer)),
-        }
+        self.answer(answer.map(Json), Challenge::Bearer)
     }
 }
 
