@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Third-party crates that stay in one place, and the directories that may have them.
 const KEPT: [(&str, &[&str]); 3] = [
     ("cedar-policy", &["broker/policy"]),
-    ("sqlx", &["broker/store", "broker/targets/postgres"]),
+    ("sqlx", &["broker/store", "broker/targets/postgres", "tests/e2e"]),
     ("axum", &["broker/server", "tests/contract", "tests/e2e", "tests/bench"]),
 ];
 

@@ -12,7 +12,7 @@ use procura_core::{
 use procura_sources::Sources;
 use procura_target_jwt::Keyring;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -68,7 +68,11 @@ impl Background {
         this.until_stop(keys(Arc::clone(&broker), Arc::clone(&hangup)));
         let swapped = Arc::new(Notify::new());
         this.until_stop(end_suspended(Arc::clone(&broker.ports), Arc::clone(&swapped)));
-        this.until_stop(reload(broker, watch, hangup, swapped));
+        // Listened to before anybody is told that the broker serves.
+        match signal(SignalKind::hangup()) {
+            Ok(hangups) => this.until_stop(reload(broker, watch, hangups, hangup, swapped)),
+            Err(error) => tracing::error!(%error, "SIGHUP cannot be listened to; the bundle stays as it is"),
+        }
         this
     }
 
@@ -191,13 +195,9 @@ async fn end_suspended(ports: Arc<Ports>, swapped: Arc<Notify>) {
 }
 
 /// Loads the bundle again when it may have changed, and on SIGHUP.
-async fn reload(broker: Arc<Broker>, watch: Watch, hangup: Arc<Notify>, swapped: Arc<Notify>) {
+async fn reload(broker: Arc<Broker>, watch: Watch, mut hangups: Signal, hangup: Arc<Notify>, swapped: Arc<Notify>) {
     let changed = Arc::new(Notify::new());
     let _watcher = watcher(broker.workshop.folder.clone(), watch, Arc::clone(&changed));
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be listened to");
-        return;
-    };
     loop {
         tokio::select! {
             () = changed.notified() => broker.ports.clock.sleep(SETTLE).await,

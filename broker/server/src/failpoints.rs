@@ -21,8 +21,9 @@ pub(crate) fn arm() -> Result<(), String> {
     let Some(text) = cli::environment(VARIABLE) else {
         return Ok(());
     };
-    let wrong =
-        || format!("{VARIABLE} is NAME=kill, stop, hang or error, and @N behind it where it is not the first time");
+    let wrong = || {
+        format!("{VARIABLE} is NAME=kill, stop, hang, error or always, and @N behind it where it is not the first time")
+    };
     let (name, action) = text.split_once('=').ok_or_else(wrong)?;
     let (action, nth) = action.split_once('@').unwrap_or((action, "1"));
     let nth: u32 = nth.parse().ok().filter(|nth| *nth > 0).ok_or_else(wrong)?;
@@ -31,6 +32,7 @@ pub(crate) fn arm() -> Result<(), String> {
         "stop" => once(name, nth, || signal(Signal::STOP)),
         "hang" => once(name, nth, || thread::sleep(HANG)),
         "error" => fail::cfg(name, &format!("{}*off->1*return", nth - 1)),
+        "always" => fail::cfg(name, "return"),
         _ => Err(wrong()),
     }
 }

@@ -12,7 +12,7 @@ use procura_identity::HttpOptions;
 use procura_policy::Options;
 use procura_sources::Sources;
 use procura_target_jwt::Keyring;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     assembly::{self, Broker, Keys, Machine, Trust},
@@ -31,26 +31,26 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
     let config = Config::read(path).map_err(Failure::usage)?;
     telemetry::logs(Logs::Json);
     let signals = Signals::listen()?;
+    // From here on, so that one that comes while the broker starts neither ends it nor is lost.
+    let hangups = signal(SignalKind::hangup()).map_err(Failure::found)?;
     let doors = doors(&config).await?;
     let address = doors.public.address();
+    let admin = doors.admin.as_ref().map(|admin| admin.address().to_string());
     let certificate = doors.tls.clone().zip(config.tls.server.clone());
     let (issuer, path) = (config.issuer.clone(), config.issuer.path().to_owned());
     let broker = Arc::new(build(config).await?);
     let routes = http::public(broker.app(&issuer, None), &path);
     let running = Running::start(Arc::clone(&broker), routes, doors, Watch::Sum);
-    tracing::info!(%address, issuer = broker.ports.issuer, "serving");
+    tracing::info!(%address, admin, issuer = broker.ports.issuer, "serving");
     if let Some((tls, (cert, key))) = certificate {
-        running.background.also(renew(tls, cert, key));
+        running.background.also(renew(hangups, tls, cert, key));
     }
     running.until(signals).await;
     Ok(())
 }
 
 /// Reads the certificate again on SIGHUP.
-async fn renew(tls: RustlsConfig, cert: PathBuf, key: PathBuf) {
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
-        return;
-    };
+async fn renew(mut hangups: Signal, tls: RustlsConfig, cert: PathBuf, key: PathBuf) {
     while hangups.recv().await.is_some() {
         match tls.reload_from_pem_file(&cert, &key).await {
             Ok(()) => tracing::info!("certificate read"),

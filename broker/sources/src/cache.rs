@@ -161,7 +161,7 @@ impl Cache {
     fn last_good(&self, state: &State) -> Option<Arc<SourceSecret>> {
         let good = state.good.as_ref()?;
         let age = self.clock.monotonic().saturating_sub(good.at);
-        (age < LAST_GOOD).then(|| Arc::clone(&good.secret))
+        (age < last_good_time()).then(|| Arc::clone(&good.secret))
     }
 
     /// The fetch under way, or a new one. It ends when nobody waits for it any more.
@@ -253,6 +253,11 @@ impl Cache {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn last_good_time() -> Duration {
+    fail::fail_point!("source-short-last-good", |_| FAILED);
+    LAST_GOOD
 }
 
 /// A holder's share of a [`Cache`].

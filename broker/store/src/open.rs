@@ -88,7 +88,7 @@ impl<D: Db> Opened<D> {
             durable: AtomicI64::new(durable),
             cache,
         });
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::channel(queue_length());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let writer = Writer::<D> {
             conn: Some(self.conn),
@@ -131,6 +131,11 @@ impl<D: Db> Opened<D> {
     async fn run(&mut self, sql: &'static str, args: Vec<Arg>) -> Result<u64, sqlx::Error> {
         D::run(&mut self.conn, sql.into_sql_str(), args).await
     }
+}
+
+fn queue_length() -> usize {
+    fail::fail_point!("store-short-queue", |_| 4);
+    QUEUE
 }
 
 /// 8 of `[a-z0-9]`.

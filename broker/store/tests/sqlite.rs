@@ -12,13 +12,17 @@ use std::{
     },
 };
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use kit::{append_counted, quiet};
 use procura_contract::ledger_suite::{
     LedgerUnderTest,
     sample::{claim, entry, intent, replica},
 };
-use procura_core::{ids::IssuanceId, ledger::Ledger, ports::BoxFuture};
+use procura_core::{
+    ids::IssuanceId,
+    ledger::{AppendError, Conditions, Ledger, StoreError},
+    ports::BoxFuture,
+};
 use procura_store::{OpenError, SqliteLedger, sqlite};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -94,6 +98,33 @@ async fn appends_of_64_callers_share_two_commits() {
     assert!(results.iter().all(Result::is_ok));
     let commits = file.ledger.commits() - before;
     assert!(commits <= 2, "{commits} commits for 64 appends");
+}
+
+#[tokio::test]
+async fn a_write_that_finds_no_place_in_the_queue_is_refused_and_not_stored() {
+    let file = file().await;
+    let mut other = file.connection().await;
+    let lock = sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await;
+    lock.expect("the writer waits for the file");
+    let mut waiting = Vec::new();
+    let (id, refused) = loop {
+        let entry = entry(1);
+        let id = entry.id;
+        let mut append = file.ledger.append(entry, Conditions::default());
+        match (&mut append).now_or_never() {
+            Some(answer) => break (id, answer),
+            None => waiting.push(append),
+        }
+        // 4096 may wait, and the writer may have taken 512 already.
+        assert!(waiting.len() <= 4096 + 512, "all wait");
+    };
+    assert_eq!(refused, Err(AppendError::Store(StoreError::Overloaded)));
+    assert!(waiting.len() >= 4096, "{} wait", waiting.len());
+    sqlx::query("ROLLBACK").execute(&mut other).await.expect("released");
+    assert!(join_all(waiting).await.iter().all(Result::is_ok));
+    assert!(file.ledger.record(id).await.expect("read").is_none());
+    let later = file.ledger.append(entry(2), Conditions::default()).await;
+    later.expect("there is room again");
 }
 
 #[tokio::test]

@@ -95,6 +95,8 @@ impl Launch {
         command
             // Started by a test and not by `cargo run`, so that what it prints can be pasted.
             .env_remove("CARGO")
+            // Nor does what is installed here choose the bundle.
+            .env_remove("PATH")
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(self.dir());

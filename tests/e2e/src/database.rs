@@ -1,10 +1,11 @@
 //! A real PostgreSQL: databases in it to mint log-ins for, and to keep the store in.
 
-use std::{collections::BTreeSet, path::PathBuf, process::Stdio};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use procura_contract::postgres::Cluster;
 use serde_json::json;
-use tokio::{process::Command, sync::Mutex};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, ValueRef, postgres::PgRow};
+use tokio::sync::Mutex;
 
 use crate::Fault;
 
@@ -32,7 +33,7 @@ impl Postgres {
         let mut made = self.made.lock().await;
         *made += 1;
         let name = format!("db{made}");
-        psql(&self.cluster.superuser_url, &format!("CREATE DATABASE {name}")).await?;
+        query(&self.cluster.superuser_url, &format!("CREATE DATABASE {name}")).await?;
         Ok(self.cluster.url_of(&name))
     }
 
@@ -43,9 +44,9 @@ impl Postgres {
         let administrator = format!("admin_{name}");
         let _one_at_a_time = self.made.lock().await;
         let create = format!("CREATE ROLE {administrator} LOGIN CREATEROLE");
-        psql(&self.cluster.superuser_url, &create).await?;
+        query(&self.cluster.superuser_url, &create).await?;
         let script = format!("SET procura.administrator = '{administrator}';\n{SETUP}\n{DEMO}");
-        psql(&url, &script).await?;
+        query(&url, &script).await?;
         Ok(Database {
             port: self.cluster.port,
             name,
@@ -56,7 +57,7 @@ impl Postgres {
 
     /// Does something as the superuser, outside of any test's database.
     pub async fn administer(&self, sql: &str) -> Result<Vec<String>, Fault> {
-        psql(&self.cluster.superuser_url, sql).await
+        query(&self.cluster.superuser_url, sql).await
     }
 
     /// Ends it as a crash does: connections break, nothing is flushed.
@@ -85,7 +86,7 @@ impl Database {
     /// Gives the administrator a password; answers the secret as a source keeps it.
     pub async fn set_password(&self, password: &str) -> Result<String, Fault> {
         let role = &self.administrator;
-        psql(&self.url, &format!("ALTER ROLE {role} PASSWORD '{password}'")).await?;
+        query(&self.url, &format!("ALTER ROLE {role} PASSWORD '{password}'")).await?;
         Ok(json!({"username": role, "password": password}).to_string())
     }
 
@@ -95,33 +96,29 @@ impl Database {
             "SELECT role FROM procura.session
              UNION SELECT rolname FROM pg_roles WHERE rolname LIKE 'p{installation}\\_%'"
         );
-        Ok(psql(&self.url, &sql).await?.into_iter().collect())
+        Ok(query(&self.url, &sql).await?.into_iter().collect())
     }
 
     /// Does something in it as the superuser.
     pub async fn administer(&self, sql: &str) -> Result<Vec<String>, Fault> {
-        psql(&self.url, sql).await
+        query(&self.url, sql).await
     }
 }
 
-/// Runs statements with psql and answers the lines of their results.
-pub async fn psql(url: &str, sql: &str) -> Result<Vec<String>, Fault> {
-    let mut psql = Command::new("psql");
-    psql.args(["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align"]);
-    psql.args(["--set=ON_ERROR_STOP=1", "--command", sql, url]);
-    psql.env_remove("PGDATABASE").stdin(Stdio::null());
-    let output = psql
-        .output()
-        .await
-        .map_err(|error| format!("cannot run psql: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("psql: {}", said.trim()).into());
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text
-        .lines()
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect())
+/// Runs statements, sent at once as `psql -c` sends them, and answers the rows of their results: columns as text
+/// with `|` between them.
+pub async fn query(url: &str, sql: &str) -> Result<Vec<String>, Fault> {
+    let mut connection = PgConnection::connect(url).await?;
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await?;
+    connection.close().await?;
+    rows.iter().map(line).collect()
+}
+
+fn line(row: &PgRow) -> Result<String, Fault> {
+    let values = (0..row.len()).map(|column| {
+        let value = row.try_get_raw(column)?;
+        // Statements that are sent without arguments are answered in text.
+        Ok(if value.is_null() { "" } else { value.as_str()? }.to_owned())
+    });
+    Ok(values.collect::<Result<Vec<_>, Fault>>()?.join("|"))
 }

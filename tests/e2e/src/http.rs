@@ -4,7 +4,7 @@ use std::{sync::Once, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use procura_wire::TOKEN_EXCHANGE;
-use reqwest::{Client, RequestBuilder, header::HeaderMap, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, header::HeaderMap, redirect};
 use serde_json::Value;
 
 use crate::Fault;
@@ -40,16 +40,25 @@ impl Reply {
 
 /// A client for servers on this machine: no proxy, no redirects, 30 s.
 pub fn client() -> Result<Client, Fault> {
+    Ok(builder().build()?)
+}
+
+/// The same for those that a CA vouches for (PEM).
+pub fn trusting(ca: &str) -> Result<Client, Fault> {
+    let certificate = Certificate::from_pem(ca.as_bytes())?;
+    Ok(builder().tls_certs_only([certificate]).tls_info(true).build()?)
+}
+
+fn builder() -> ClientBuilder {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // An error means that there is one already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     });
-    Ok(Client::builder()
+    Client::builder()
         .no_proxy()
         .redirect(redirect::Policy::none())
         .timeout(Duration::from_secs(30))
-        .build()?)
 }
 
 /// Sends it and reads the answer.

@@ -1,6 +1,7 @@
 //! The kit of the end-to-end tests: a running broker, real identity providers, and a small harness
 //! that runs named cases, stops what it started and reports as `cargo test` does.
 
+pub mod authority;
 pub mod broker;
 pub mod database;
 pub mod harness;
@@ -10,6 +11,7 @@ pub mod keycloak;
 pub mod mcp;
 pub mod oidc_provider;
 mod process;
+mod replica;
 pub mod serve;
 pub mod testbed;
 

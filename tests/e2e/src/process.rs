@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit};
 
 use crate::Fault;
 
@@ -50,6 +50,19 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Fault> {
         let group = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
         kill_process_group(group.ok_or("no process id")?, signal)?;
+        Ok(())
+    }
+
+    /// Lets it write no file beyond so many bytes, or again as far as this process may.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) -> Result<(), Fault> {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let current = bytes.or(maximum);
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        prlimit(
+            pid.ok_or("no process id").map(Some)?,
+            Resource::Fsize,
+            Rlimit { current, maximum },
+        )?;
         Ok(())
     }
 

@@ -3,35 +3,27 @@
 
 use std::{
     fs,
+    net::TcpListener,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use reqwest::{Client, Method, RequestBuilder};
-use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
-    Fault, Testbed,
-    database::Database,
-    http::{self, Reply},
-    issuer::Issuer,
-    process::Process,
-};
+pub use crate::replica::Replica;
+use crate::{Fault, Testbed, authority::Authority, database::Database, issuer::Issuer};
 
-const START: Duration = Duration::from_secs(60);
 const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/dev-postgres");
 /// The broker's issuer identifier. A proxy that ends TLS is thought to stand before it.
 const ISSUER: &str = "https://broker.example";
-const HOST: &str = "broker.example";
 /// `aud` of subject tokens.
 const RESOURCE: &str = "https://tickets.example/mcp";
 /// The registered server.
-const SERVER: &str = "tickets";
+pub const SERVER: &str = "tickets";
 /// The target that makes log-ins to the database, and its grant.
 pub const DATABASE: (&str, &str) = ("tickets-db", "read-rows");
 /// Time for a mint, the least that can be set.
@@ -54,8 +46,13 @@ pub struct Site<'a> {
     issuer: &'a Issuer,
     /// The database that log-ins are made for, target `tickets-db`.
     pub database: Database,
+    /// The broker's issuer identifier.
+    pub identifier: String,
+    /// Who vouches for the broker, where it speaks TLS itself.
+    pub authority: Option<Authority>,
+    /// The registered server's secret.
+    pub secret: String,
     dir: TempDir,
-    secret: String,
     started: AtomicU32,
 }
 
@@ -95,8 +92,10 @@ impl<'a> Site<'a> {
             testbed,
             issuer,
             database,
-            dir,
+            identifier: ISSUER.to_owned(),
+            authority: None,
             secret,
+            dir,
             started: AtomicU32::new(0),
         };
         site.put_secret(&site.database.set_password("first").await?)?;
@@ -117,15 +116,41 @@ impl<'a> Site<'a> {
         Ok(fs::rename(beside, file)?)
     }
 
-    /// Gives a mint the time that it has where the configuration does not say.
-    pub fn forget_mint_budget(&self) -> Result<(), Fault> {
-        let file = self.path("procura.toml");
+    /// Changes a file of the site as an editor does.
+    pub fn amend(&self, name: &str, change: impl FnOnce(&str) -> String) -> Result<(), Fault> {
+        let file = self.path(name);
         let text = fs::read_to_string(&file)?;
-        let kept = text.lines().filter(|line| !line.starts_with("mint_budget"));
-        Ok(fs::write(
-            &file,
-            kept.map(|line| format!("{line}\n")).collect::<String>(),
-        )?)
+        let changed = change(&text);
+        assert_ne!(text, changed, "{name} stays as it was");
+        Ok(fs::write(&file, changed)?)
+    }
+
+    /// Seals the bundle with `procura policy seal`.
+    pub fn seal(&self) -> Result<(), Fault> {
+        let folder = self.path("policies");
+        run(self.testbed.broker(), &["policy", "seal", &folder.to_string_lossy()]).map(drop)
+    }
+
+    /// Lets it speak TLS itself from its next start on; its issuer identifier is its address then.
+    pub fn speak_tls(&mut self) -> Result<(), Fault> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        self.identifier = format!("https://{address}");
+        self.authority = Some(Authority::new()?);
+        self.renew_certificate()?;
+        self.amend("procura.toml", |text| {
+            text.replace(ISSUER, &self.identifier)
+                .replacen("127.0.0.1:0", &address.to_string(), 1)
+                .replace("plain_http_on_loopback = true\n", "")
+                .replace("[tls]\n", "[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n")
+        })
+    }
+
+    /// Puts a new certificate and its key where it reads them.
+    pub fn renew_certificate(&self) -> Result<(), Fault> {
+        let authority = self.authority.as_ref().ok_or("it speaks no TLS")?;
+        let (certificate, key) = authority.issue()?;
+        fs::write(self.path("cert.pem"), certificate)?;
+        Ok(fs::write(self.path("key.pem"), key)?)
     }
 
     /// A fresh subject token; all users are in the group that reads rows. Tokens of one user share a session.
@@ -134,43 +159,38 @@ impl<'a> Site<'a> {
         self.issuer.token(name, RESOURCE, claims)
     }
 
+    /// A fresh token of an operator.
+    pub(crate) fn operator(&self) -> Result<String, Fault> {
+        self.issuer
+            .token("operator", &format!("{}/v1", self.identifier), json!({}))
+    }
+
     /// Starts a broker and waits until it serves.
     pub async fn start(&self) -> Result<Replica<'_>, Fault> {
-        self.run(self.testbed.broker(), &[]).await
+        self.start_as(Command::new(self.testbed.broker())).await
     }
 
     /// Starts the build with failpoints, one of them armed: `NAME=ACTION@N`.
     pub async fn start_armed(&self, failpoint: &str) -> Result<Replica<'_>, Fault> {
-        let program = self.testbed.failpoints()?;
-        self.run(program, &[("PROCURA_FAILPOINT", failpoint)]).await
+        let mut command = Command::new(self.testbed.failpoints()?);
+        command.env("PROCURA_FAILPOINT", failpoint);
+        self.start_as(command).await
     }
 
-    async fn run(&self, program: &Path, variables: &[(&str, &str)]) -> Result<Replica<'_>, Fault> {
+    /// Starts one by a shell script, which ends in `exec "$@"`.
+    pub async fn start_by(&self, mut shell: Command, script: &str) -> Result<Replica<'_>, Fault> {
+        shell.args(["-c", script, "sh"]).arg(self.testbed.broker());
+        self.start_as(shell).await
+    }
+
+    async fn start_as(&self, mut command: Command) -> Result<Replica<'_>, Fault> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let logs = self.path(&format!("log-{number}"));
         fs::create_dir(&logs)?;
-        let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(self.path("procura.toml"));
-        command.envs(variables.iter().copied()).current_dir(self.dir.path());
-        let mut process = Process::start(command, &logs)?;
-        let log = logs.join("stderr");
-        let address = process
-            .until(START, async || address(&fs::read_to_string(&log).ok()?))
-            .await?;
-        Ok(Replica {
-            site: self,
-            base: format!("http://{address}"),
-            http: http::client()?,
-            process,
-        })
+        command.current_dir(self.dir.path());
+        Replica::start(self, command, &logs).await
     }
-}
-
-/// The address in the line that says that it serves.
-fn address(log: &str) -> Option<String> {
-    let line = log.lines().find(|line| line.contains("\"serving\""))?;
-    let line: Value = serde_json::from_str(line).ok()?;
-    line["fields"]["address"].as_str().map(str::to_owned)
 }
 
 fn configuration(store: &Store) -> String {
@@ -236,111 +256,4 @@ fn copy(from: &Path, to: &Path, change: &dyn Fn(&Path, &str) -> String) -> Resul
         }
     }
     Ok(())
-}
-
-/// A broker that serves. Dropped, it is killed.
-pub struct Replica<'a> {
-    site: &'a Site<'a>,
-    base: String,
-    http: Client,
-    process: Process,
-}
-
-impl Replica<'_> {
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.base))
-            .header("host", HOST)
-    }
-
-    /// Asks for a log-in to the database with a fresh token of `user`.
-    pub async fn exchange(&self, user: &str) -> Result<Reply, Fault> {
-        self.exchange_at(user, DATABASE.0, DATABASE.1).await
-    }
-
-    /// Asks for any grant with a fresh token of `user`.
-    pub async fn exchange_at(&self, user: &str, target: &str, grant: &str) -> Result<Reply, Fault> {
-        self.exchange_with(&self.site.user(user)?, target, grant).await
-    }
-
-    /// Asks with a token that was made before.
-    pub async fn exchange_with(&self, token: &str, target: &str, grant: &str) -> Result<Reply, Fault> {
-        self.post("/token", &http::exchange(token, target, grant)).await
-    }
-
-    /// Takes a credential back as the server that it was issued to.
-    pub async fn revoke(&self, issuance: &str) -> Result<Reply, Fault> {
-        self.post("/revoke", &[("token", issuance), ("token_type_hint", "issuance")])
-            .await
-    }
-
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Result<Reply, Fault> {
-        let request = self
-            .request(Method::POST, path)
-            .basic_auth(SERVER, Some(&self.site.secret));
-        http::send(request.form(fields)).await
-    }
-
-    /// Gets a path below `/v1` as the operator; it begins with `/`.
-    pub async fn api(&self, path: &str) -> Result<Reply, Fault> {
-        self.operate(Method::GET, path).await
-    }
-
-    /// Ends a session as the operator.
-    pub async fn end_session(&self, session: &str) -> Result<Reply, Fault> {
-        self.operate(Method::DELETE, &format!("/sessions/{session}")).await
-    }
-
-    async fn operate(&self, method: Method, path: &str) -> Result<Reply, Fault> {
-        let token = self.site.issuer.token("operator", &format!("{ISSUER}/v1"), json!({}))?;
-        http::send(self.request(method, &format!("/v1{path}")).bearer_auth(token)).await
-    }
-
-    /// Everything of a listing below `/v1`: its path, and its member in the answer.
-    pub async fn all(&self, listing: &str) -> Result<Vec<Value>, Fault> {
-        let mut found = Vec::new();
-        let mut more = String::new();
-        loop {
-            let page = self
-                .api(&format!("/{listing}?limit=1000{more}"))
-                .await?
-                .expect_status(200)?;
-            found.extend(page.body[listing].as_array().cloned().unwrap_or_default());
-            match page.body["next"].as_str() {
-                Some(next) => more = format!("&before={next}"),
-                None => return Ok(found),
-            }
-        }
-    }
-
-    /// Everything that it wrote to standard error.
-    pub fn stderr(&self) -> String {
-        self.process.stderr()
-    }
-
-    /// Whether an armed failpoint was reached.
-    pub fn reached(&self) -> bool {
-        self.stderr().contains("\"reached\"")
-    }
-
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) -> Result<(), Fault> {
-        self.process.signal(signal)
-    }
-
-    /// Whether it has ended by itself.
-    pub fn is_over(&mut self) -> Result<bool, Fault> {
-        self.process.is_over()
-    }
-
-    /// Waits until it ends by itself, as it does at a failpoint.
-    pub async fn ended(mut self) -> Result<ExitStatus, Fault> {
-        self.process.ended(START).await
-    }
-
-    /// `kill -9`
-    pub async fn kill(self) -> Result<(), Fault> {
-        self.signal(Signal::KILL)?;
-        self.ended().await.map(drop)
-    }
 }

@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use procura_e2e::{
     Fault, Testbed,
     harness::Outcome,
-    serve::{Site, Store},
+    serve::{MINT_BUDGET, Site, Store},
 };
 use serde_json::{Value, json};
 
@@ -85,6 +85,7 @@ async fn rotations(testbed: &Testbed, times: u32) -> Result<Value, Fault> {
         "rotations": times,
         "exchanges": rotated.exchanges,
         "failed": 0,
+        "mint_budget_seconds": MINT_BUDGET.as_secs(),
         "source_versions": rotated.versions,
         "slowest_exchange_ms": u64::try_from(rotated.slowest.as_millis())?,
     }))

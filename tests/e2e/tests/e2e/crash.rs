@@ -69,7 +69,8 @@ pub(crate) async fn what_is_shipped_has_no_failpoints(testbed: &Testbed) -> Outc
     let names = POINTS
         .iter()
         .map(|(name, _)| *name)
-        .chain(["store-fsync", "PROCURA_FAILPOINT"]);
+        .chain(["store-fsync", "store-short-queue", "source-short-last-good"])
+        .chain(["PROCURA_FAILPOINT"]);
     for name in names {
         assert!(
             has(testbed.failpoints()?, name)?,

@@ -7,9 +7,13 @@ use procura_e2e::{cases, harness};
 mod campaign;
 mod crash;
 mod dev;
+mod dev_postgres;
+mod explain;
 mod issuers;
+mod library;
 mod mcp;
 mod outage;
+mod reload;
 mod replicas;
 mod rotation;
 mod witness;
@@ -32,6 +36,10 @@ fn main() -> ExitCode {
         dev::only_its_own_server_may_present_a_secret,
         dev::what_was_answered_survives_kill_9,
         dev::the_api_wants_an_operator,
+        dev_postgres::a_server_of_its_own_comes_and_goes_with_the_broker,
+        dev_postgres::without_the_programs_it_runs_without_a_database_and_says_how,
+        explain::a_record_is_explained_by_the_bundle_that_decided,
+        explain::a_bundle_is_given_to_operators_by_its_digest,
         issuers::keycloak_vouches_for_alice_at_the_mcp_server,
         issuers::keycloak_signs_with_a_new_key_after_a_rotation,
         issuers::oidc_provider_vouches_in_either_form,
@@ -39,7 +47,14 @@ fn main() -> ExitCode {
         outage::a_read_only_store_refuses_and_is_forgotten_when_it_can_be_written,
         outage::a_stopped_store_refuses_and_is_forgotten_when_it_runs,
         outage::an_fsync_error_ends_the_process_and_the_next_one_recovers,
+        outage::a_store_whose_files_cannot_grow_refuses_and_is_forgotten_when_they_can,
+        outage::more_writes_than_may_wait_are_refused_and_leave_nothing,
         outage::a_source_that_is_away_breaks_only_the_target_that_needs_it,
+        outage::the_last_good_value_of_a_source_serves_for_a_limited_time,
+        library::the_library_trusts_the_ca_that_it_is_given_and_no_other,
+        reload::a_changed_bundle_is_in_force_at_sighup_and_no_exchange_fails,
+        reload::a_broken_bundle_is_refused_and_the_last_good_one_goes_on,
+        reload::a_renewed_certificate_is_taken_up_and_a_broken_one_is_not,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
         replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
         rotation::no_exchange_fails_while_the_administrators_password_changes,

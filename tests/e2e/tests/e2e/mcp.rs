@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 use procura_e2e::{
     Fault, Testbed,
     broker::Broker,
-    database::psql,
+    database::query,
     harness::Outcome,
     http::{self, Reply, exchange},
     keycloak::{ALICE, BOB, Keycloak, RESOURCE},
@@ -80,7 +80,7 @@ impl<'a> Stage<'a> {
                     (13, 'keycloak/{BOB}', 'The printer of Bob')
              ON CONFLICT DO NOTHING"
         );
-        psql(&database, &rows).await?;
+        query(&database, &rows).await?;
         let settings = json!({
             "listen": "127.0.0.1:0",
             "origin": RESOURCE.trim_end_matches("/mcp"),
@@ -320,9 +320,9 @@ pub(crate) async fn no_setting_of_a_session_shows_it_the_rows_of_others(testbed:
     let script = SET_EVERYTHING
         .replace("OWN", &own)
         .replace("OTHER'", &format!("{other}'"));
-    let lines = psql(credential["url"].as_str().ok_or("no url")?, &script).await?;
+    let lines = query(credential["url"].as_str().ok_or("no url")?, &script).await?;
     assert_eq!(lines, ["leaks|t", own.as_str(), own.as_str()]);
-    let all = psql(&stage.database, "SELECT count(*) > 3 FROM support.tickets").await?;
+    let all = query(&stage.database, "SELECT count(*) > 3 FROM support.tickets").await?;
     assert_eq!(all, ["t"], "there are others");
     Ok(())
 }
@@ -354,7 +354,7 @@ pub(crate) async fn the_end_of_a_session_ends_role_connection_and_subject_token(
                 (SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}')"
     );
     assert_eq!(
-        psql(&stage.database, &there).await?,
+        query(&stage.database, &there).await?,
         ["1|1"],
         "a role with an open connection"
     );
@@ -366,7 +366,7 @@ pub(crate) async fn the_end_of_a_session_ends_role_connection_and_subject_token(
         .await?
         .expect_status(200)?;
     assert_eq!(report.body["credentials"][0]["status"], "done", "{}", report.body);
-    assert_eq!(psql(&stage.database, &there).await?, ["0|0"]);
+    assert_eq!(query(&stage.database, &there).await?, ["0|0"]);
 
     let called = stage
         .call(McpClient::NpmSdk, &token, &[call[0].clone(), call[0].clone()])

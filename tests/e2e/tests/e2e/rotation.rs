@@ -28,7 +28,6 @@ pub(crate) struct Rotated {
 /// Changes the password so many times.
 pub(crate) async fn rotate(testbed: &Testbed, times: u32) -> Result<Rotated, Fault> {
     let site = Site::new(testbed, testbed.postgres().await?.target().await?, &Store::Sqlite).await?;
-    site.forget_mint_budget()?;
     let mut broker = site.start().await?;
     let over = Cell::new(false);
     let callers = (0..CALLERS).map(|number| call(&broker, number, &over));

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::future::join_all;
 use procura_e2e::{
     Fault,
-    database::psql,
+    database::query,
     http::Reply,
     serve::{RECOVERY, Replica, Site},
 };
@@ -169,7 +169,7 @@ impl Witness {
             return Ok(());
         };
         let url = last.document["url"].as_str().unwrap_or_default();
-        let who = psql(url, "SELECT session_user").await?;
+        let who = query(url, "SELECT session_user").await?;
         assert_eq!(who.first().map(String::as_str), last.document["user"].as_str());
         Ok(())
     }

@@ -1,0 +1,39 @@
+//! A CA of a site's own.
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::Fault;
+
+/// Vouches for brokers on 127.0.0.1.
+pub struct Authority {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// One that nobody trusts yet.
+    pub fn new() -> Result<Self, Fault> {
+        let mut params = named("CA of a test", &[])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        Ok(Self {
+            certificate: params.self_signed(&key)?.pem(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// Another certificate for 127.0.0.1, and its key; both PEM.
+    pub fn issue(&self) -> Result<(String, String), Fault> {
+        let key = KeyPair::generate()?;
+        let certificate = named("broker of a test", &["127.0.0.1"])?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+}
+
+fn named(name: &str, addresses: &[&str]) -> Result<CertificateParams, Fault> {
+    let addresses: Vec<String> = addresses.iter().map(|address| (*address).to_owned()).collect();
+    let mut params = CertificateParams::new(addresses)?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
+}
