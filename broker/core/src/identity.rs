@@ -1,6 +1,6 @@
 //! Who takes part in an exchange: verified tokens, subject, actor, server.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use procura_wire::{Name, QualifiedId, Secret, TokenType};
 use serde::{Deserialize, Serialize};
@@ -154,7 +154,7 @@ pub struct Subject {
     /// The subject's id in rules and records.
     pub principal: Principal,
     /// The token that says so.
-    pub token: VerifiedToken,
+    pub token: Arc<VerifiedToken>,
 }
 
 /// Who asserted the actor, strongest first.

@@ -7,11 +7,12 @@ use crate::{
     Timestamp,
     catalogue::Catalogue,
     exchange::{check_token, is_suspended, is_suspended_agent, same_uri, store_reason},
-    identity::{PresentedToken, Principal, Subject, VerifiedToken},
+    identity::{PresentedToken, Principal, Subject},
     ids::{IssuanceId, SessionId},
     judgement::{Effect, OperatorAction},
     ledger::{
-        EndedBy, Entry, Event, Held, LeaseState, Outcome, Session, SessionFilter, SessionKey, StoreError, Stored,
+        EndedBy, Entry, Event, Filter, Held, LeaseState, Outcome, Page, Session, SessionFilter, SessionKey, StoreError,
+        Stored,
     },
     ports::{Ports, Role},
     record::Draft,
@@ -74,7 +75,7 @@ pub async fn authenticate(ports: &Ports, token: &PresentedToken) -> Result<Opera
     Ok(Operator {
         subject: Subject {
             principal,
-            token: VerifiedToken::clone(&verified),
+            token: verified,
         },
     })
 }
@@ -219,6 +220,25 @@ pub(crate) async fn end(
         session: session.id,
         credentials: report(ports, held).await,
     }))
+}
+
+/// What is left of what a session that ended before was issued, undone as far as the targets answer.
+pub(crate) async fn left_of(ports: &Ports, session: SessionId) -> Result<Vec<CredentialReport>, StoreError> {
+    let filter = Filter {
+        event: Some(Event::Exchange),
+        outcome: Some(Outcome::Issued),
+        session: Some(session),
+        ..Filter::default()
+    };
+    let newest = Page {
+        before: None,
+        limit: 1000,
+    };
+    let mut held = Vec::new();
+    for stored in ports.ledger.records(filter, newest).await? {
+        held.extend(left(ports, &stored).await?);
+    }
+    Ok(report(ports, held).await)
 }
 
 fn end_entry(

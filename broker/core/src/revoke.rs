@@ -92,11 +92,15 @@ async fn end_session(ports: &Ports, admitted: Admitted, session: Session) -> Res
     if session.key.server != admitted.server.name {
         return refused(ports, admitted, Reason::RevokeNotOwner).await;
     }
-    let ended = operator::end(ports, session, (EndedBy::Server, None), admitted.draft.trace_id).await;
-    let credentials = ended
-        .map_err(store_reason)?
-        .map(|report| report.credentials)
-        .unwrap_or_default();
+    let (id, trace) = (session.id, admitted.draft.trace_id.clone());
+    let ended = operator::end(ports, session, (EndedBy::Server, None), trace).await;
+    let credentials = match ended.map_err(store_reason)? {
+        Some(report) => report.credentials,
+        None => {
+            ended_before(ports, admitted, id).await?;
+            operator::left_of(ports, id).await.map_err(store_reason)?
+        }
+    };
     let any = |status| credentials.iter().any(|credential| credential.status == status);
     if any(RevocationStatus::Queued) {
         Ok(answer(RevocationStatus::Queued))
@@ -108,6 +112,15 @@ async fn end_session(ports: &Ports, admitted: Admitted, session: Session) -> Res
     } else {
         Ok(answer(RevocationStatus::Done))
     }
+}
+
+/// Records a revocation that found its session ended.
+async fn ended_before(ports: &Ports, mut admitted: Admitted, session: SessionId) -> Result<(), Reason> {
+    admitted.draft.facts.session = Some(session);
+    let entry = admitted.draft.seal(Outcome::Done, None, &*ports.entropy);
+    let entry = entry.map_err(|_| Reason::ParamTooLarge)?;
+    let appended = ports.ledger.append(entry, Conditions::default()).await;
+    appended.map_err(|_| Reason::AuditUnavailable)
 }
 
 async fn credential(ports: &Ports, mut admitted: Admitted, stored: Stored) -> Result<RevocationResponse, Reason> {

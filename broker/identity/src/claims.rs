@@ -39,7 +39,7 @@ pub(crate) fn read(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -
         groups: groups(claims, alias, issuer)?,
         auth: LogIn {
             acr: text(claims, "acr")?,
-            amr: texts(claims, "amr")?.into_iter().collect(),
+            amr: texts(claims, "amr")?.map(str::to_owned).collect(),
             time: time(claims, "auth_time")?,
         },
         act,
@@ -74,7 +74,7 @@ fn audience(claims: &Map<String, Value>) -> Result<Vec<String>, Reason> {
     let audience = match claims.get("aud") {
         None => return Err(Reason::JwtClaimMissing),
         Some(Value::String(one)) => vec![one.clone()],
-        Some(_) => texts(claims, "aud")?,
+        Some(_) => texts(claims, "aud")?.map(str::to_owned).collect(),
     };
     if audience.is_empty() || audience.iter().any(String::is_empty) {
         return Err(Reason::JwtClaimType);
@@ -97,8 +97,7 @@ fn groups(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -> Result<
     let Some(groups) = &issuer.groups else {
         return Ok(BTreeSet::new());
     };
-    let values = texts(claims, &groups.claim)?;
-    let mapped = values.iter().filter_map(|value| groups.map.get(value));
+    let mapped = texts(claims, &groups.claim)?.filter_map(|value| groups.map.get(value));
     Ok(mapped.map(|group| QualifiedId::new(alias.clone(), group)).collect())
 }
 
@@ -110,13 +109,16 @@ fn text(claims: &Map<String, Value>, name: &str) -> Result<Option<String>, Reaso
     }
 }
 
-fn texts(claims: &Map<String, Value>, name: &str) -> Result<Vec<String>, Reason> {
-    let Some(value) = claims.get(name) else {
-        return Ok(Vec::new());
+/// Nothing where the claim is absent.
+fn texts<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<impl Iterator<Item = &'a str>, Reason> {
+    let items = match claims.get(name) {
+        None => &[][..],
+        Some(value) => value.as_array().ok_or(Reason::JwtClaimType)?,
     };
-    let items = value.as_array().ok_or(Reason::JwtClaimType)?;
-    let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
-    texts.collect::<Option<_>>().ok_or(Reason::JwtClaimType)
+    if !items.iter().all(Value::is_string) {
+        return Err(Reason::JwtClaimType);
+    }
+    Ok(items.iter().filter_map(Value::as_str))
 }
 
 /// A NumericDate (RFC 7519 section 2); fractions are cut off.

@@ -30,8 +30,9 @@ pub(crate) struct Unverified<'a> {
 
 impl<'a> Unverified<'a> {
     pub(crate) fn parse(token: &'a str) -> Result<Self, Reason> {
-        let [header, payload, signature] = parts(token)?;
+        let [header, payload, signature] = parts(token).ok_or_else(|| misformed(token))?;
         let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
+        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| misformed(token));
         let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
         let header = header_members(&header)?;
         let algorithm = algorithm(&header)?;
@@ -72,26 +73,24 @@ impl<'a> Unverified<'a> {
     }
 }
 
-fn parts(token: &str) -> Result<[&str; 3], Reason> {
+fn parts(token: &str) -> Option<[&str; 3]> {
+    let mut parts = token.split('.');
+    let three = [parts.next()?, parts.next()?, parts.next()?];
+    parts.next().is_none().then_some(three)
+}
+
+/// Why a token is not three parts of base64url: only then is it worth a closer look.
+fn misformed(token: &str) -> Reason {
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let other_base64 = |c: u8| matches!(c, b'=' | b'+' | b'/') || c.is_ascii_whitespace();
     if !token.bytes().all(|c| plain(c) || other_base64(c)) {
-        return Err(Reason::JwtFormat);
+        return Reason::JwtFormat;
     }
-    let mut parts = token.split('.');
-    let three = [parts.next(), parts.next(), parts.next()];
-    match (three, parts.count()) {
-        ([Some(header), Some(payload), Some(signature)], 0) if token.bytes().all(plain) => {
-            Ok([header, payload, signature])
-        }
-        ([_, _, Some(_)], 0) => Err(Reason::JwtBase64),
-        (_, 2) => Err(Reason::JwtJweRefused),
-        _ => Err(Reason::JwtFormat),
+    match token.split('.').count() {
+        3 => Reason::JwtBase64,
+        5 => Reason::JwtJweRefused,
+        _ => Reason::JwtFormat,
     }
-}
-
-fn decode(part: &str) -> Result<Vec<u8>, Reason> {
-    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::JwtBase64)
 }
 
 fn header_members(text: &[u8]) -> Result<Map<String, Value>, Reason> {

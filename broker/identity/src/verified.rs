@@ -37,7 +37,8 @@ struct Halves {
 impl Halves {
     fn put(&mut self, id: Digest, entry: Entry) {
         if self.young.len() >= HALF {
-            self.old = mem::take(&mut self.young);
+            mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
         }
         self.young.insert(id, entry);
     }
@@ -73,9 +74,12 @@ impl Verified {
         let mut halves = self.halves();
         let issuer = match halves.issuers.get(&token.issuer) {
             Some(known) if **known == *issuer => Arc::clone(known),
-            _ => Arc::new(issuer.clone()),
+            _ => {
+                let issuer = Arc::new(issuer.clone());
+                halves.issuers.insert(token.issuer.clone(), Arc::clone(&issuer));
+                issuer
+            }
         };
-        halves.issuers.insert(token.issuer.clone(), Arc::clone(&issuer));
         let token = Arc::clone(token);
         halves.put(id, Entry { token, issuer, key });
     }

@@ -1,6 +1,6 @@
 //! `tests/*.toml`: cases, read and asked as a request would ask.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use procura_core::{
@@ -324,7 +324,7 @@ impl Asking {
         Self {
             subject: Subject {
                 principal: case.subject.clone(),
-                token,
+                token: Arc::new(token),
             },
             actor: Actor {
                 agent: case.actor.clone(),

@@ -142,35 +142,31 @@ impl Loaded {
     }
 
     fn context(&self, question: &Question<'_>, reads: Reads) -> Option<Vec<(String, Expression)>> {
-        let mut pairs = Vec::with_capacity(10);
-        let mut put = |name: &str, value| pairs.push((name.to_owned(), value));
-        put(
-            "server",
-            Expression::new_entity_uid(self.names.server(question.server.as_str())),
-        );
+        let token = &question.subject.token;
+        let mut pairs = Vec::new();
+        let mut put = |name: &str, value: &dyn Fn() -> Option<Expression>| {
+            if reads.has(name) {
+                pairs.push((name.to_owned(), value()?));
+            }
+            Some(())
+        };
+        let uid = |uid| Some(Expression::new_entity_uid(uid));
+        put("server", &|| uid(self.names.server(question.server.as_str())))?;
         if let Some(tool) = question.tool {
-            let tool = self.names.tool(&format!("{}/{tool}", question.server));
-            put("tool", Expression::new_entity_uid(tool));
+            put("tool", &|| uid(self.names.tool(&format!("{}/{tool}", question.server))))?;
         }
         if let Some(agent) = &question.actor.agent {
-            put(
-                "actor",
-                Expression::new_entity_uid(self.names.agent(&agent.to_string())),
-            );
+            put("actor", &|| uid(self.names.agent(&agent.to_string())))?;
         }
-        let session = [("age", question.session.age), ("issuances", question.session.issuances)];
-        put("session", record(session.map(|(name, count)| (name, long(count))))?);
-        put("subject_scopes", set(question.subject.token.scopes.iter().flatten()));
-        if reads.ttl {
-            put("ttl", duration(question.ttl.as_millis()));
-        }
-        if reads.auth {
-            put("auth", log_in(&question.subject.token.auth, question.now)?);
-        }
-        if reads.now {
-            put("now", moment(question.now));
-        }
-        put("params", params(question.params)?);
+        put("session", &|| {
+            let session = [("age", question.session.age), ("issuances", question.session.issuances)];
+            record(session.map(|(name, count)| (name, long(count))))
+        })?;
+        put("subject_scopes", &|| Some(set(token.scopes.iter().flatten())))?;
+        put("ttl", &|| Some(duration(question.ttl.as_millis())))?;
+        put("auth", &|| log_in(&token.auth, question.now))?;
+        put("now", &|| Some(moment(question.now)))?;
+        put("params", &|| params(question.params))?;
         Some(pairs)
     }
 }

@@ -42,51 +42,63 @@ pub(crate) struct Rule {
     pub(crate) start: usize,
 }
 
-/// Which members of the context are read. These are the ones that are dear to build: Cedar parses
-/// durations and times from text.
+/// The members that the context of a request for a grant may have.
+const MEMBERS: [&str; 9] = [
+    "server",
+    "tool",
+    "actor",
+    "session",
+    "subject_scopes",
+    "ttl",
+    "auth",
+    "now",
+    "params",
+];
+
+/// Which of them are read, a bit for each: what nobody reads is not built.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Reads {
-    pub(crate) ttl: bool,
-    pub(crate) auth: bool,
-    pub(crate) now: bool,
-}
+pub(crate) struct Reads(u16);
 
 impl Reads {
-    pub(crate) const ALL: Self = Self {
-        ttl: true,
-        auth: true,
-        now: true,
-    };
+    pub(crate) const ALL: Self = Self(u16::MAX);
 
     pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            ttl: self.ttl || other.ttl,
-            auth: self.auth || other.auth,
-            now: self.now || other.now,
-        }
+        Self(self.0 | other.0)
     }
 
-    /// A member is read where its name stands anywhere in the rule: too often rather than too seldom.
+    pub(crate) fn has(self, member: &str) -> bool {
+        self.0 & Self::of_member(member).0 != 0
+    }
+
+    fn of_member(member: &str) -> Self {
+        let at = MEMBERS.iter().position(|name| *name == member);
+        at.map_or(Self::ALL, |at| Self(1 << at))
+    }
+
     fn of(policy: &Policy) -> Self {
         policy.to_json().map_or(Self::ALL, |rule| Self::in_json(&rule))
     }
 
+    /// In Cedar's JSON form `context.x` is `{".": {"left": {"Var": "context"}, "attr": "x"}}`, `has` is alike.
+    /// Where the context stands in any other place all of it is read.
     fn in_json(value: &Value) -> Self {
-        let word = |word: &str| Self {
-            ttl: word == "ttl",
-            auth: word == "auth",
-            now: word == "now",
-        };
         match value {
-            Value::String(text) => word(text),
             Value::Array(items) => items.iter().map(Self::in_json).fold(Self::default(), Self::and),
+            Value::Object(_) if is_context(value) => Self::ALL,
             Value::Object(members) => members
                 .iter()
-                .map(|(name, value)| word(name).and(Self::in_json(value)))
+                .map(|(operator, value)| match (operator.as_str(), &value["attr"]) {
+                    ("." | "has", Value::String(member)) if is_context(&value["left"]) => Self::of_member(member),
+                    _ => Self::in_json(value),
+                })
                 .fold(Self::default(), Self::and),
             _ => Self::default(),
         }
     }
+}
+
+fn is_context(value: &Value) -> bool {
+    value["Var"] == "context"
 }
 
 /// Which actions a rule is about.

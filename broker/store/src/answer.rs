@@ -60,30 +60,26 @@ pub(crate) enum Failure {
 
 /// Key of the mark that revokes tokens of these three.
 pub(crate) fn mark_key(server: &Name, subject: &Principal, actor: Option<&QualifiedId>) -> Digest {
-    digest_of(&[
-        Some(server.as_str()),
-        Some(subject.kind()),
-        Some(&subject.id().to_string()),
-        actor.map(ToString::to_string).as_deref(),
-    ])
+    let (id, actor) = (subject.id().to_string(), actor.map(ToString::to_string));
+    digest_of([Some(server.as_str()), Some(subject.kind()), Some(&id), actor.as_deref()])
 }
 
 /// Key of a session that is joined.
 pub(crate) fn session_key(key: &SessionKey) -> Digest {
-    let whom = mark_key(&key.server, &key.subject, key.actor.as_ref());
-    digest_of(&[Some(&whom.to_string()), key.sid.as_deref()])
+    let whom = mark_key(&key.server, &key.subject, key.actor.as_ref()).to_string();
+    digest_of([Some(&whom), key.sid.as_deref()])
 }
 
 /// Each part with its length before it, so that no two lists have the same bytes.
-fn digest_of(parts: &[Option<&str>]) -> Digest {
-    let mut bytes = Vec::new();
-    for part in parts {
-        bytes.push(u8::from(part.is_some()));
-        let text = part.unwrap_or_default();
-        bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    Digest::of(&bytes)
+fn digest_of<const N: usize>(parts: [Option<&str>; N]) -> Digest {
+    let heads = parts.map(|part| {
+        let mut head = [0; 9];
+        head[0] = u8::from(part.is_some());
+        head[1..].copy_from_slice(&(part.unwrap_or_default().len() as u64).to_be_bytes());
+        head
+    });
+    let texts = parts.iter().map(|part| part.unwrap_or_default().as_bytes());
+    Digest::of_parts(heads.iter().zip(texts).flat_map(|(head, text)| [&head[..], text]))
 }
 
 /// Whether a mark at that second revokes a token issued then.

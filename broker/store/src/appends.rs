@@ -30,36 +30,6 @@ struct Burnt {
     until: i64,
 }
 
-/// A record as `insert_records` reads it.
-#[derive(Serialize)]
-struct NewRecord<'w> {
-    id: String,
-    leaf: &'w str,
-    event: Event,
-    outcome: RecordOutcome,
-    reason: Option<&'w str>,
-    at: i64,
-    server: Option<&'w str>,
-    tool: Option<&'w str>,
-    target: Option<&'w str>,
-    grants: String,
-    session: Option<String>,
-    about: Option<String>,
-    value: Option<String>,
-    until: Option<i64>,
-    source_version: Option<&'w str>,
-}
-
-/// A side row as `insert_sides` reads it.
-#[derive(Serialize)]
-struct NewSide<'w> {
-    id: String,
-    salt: String,
-    clear: &'w str,
-    subject: Option<String>,
-    actor: Option<String>,
-}
-
 /// How far a session moves, as `move_sessions` reads it.
 #[derive(Serialize)]
 struct Moved {
@@ -147,7 +117,7 @@ impl<D: Db> Batch<'_, D> {
                 }
             }
             if conditions.lease.is_some() {
-                leases.push(hex(entry.id.0));
+                leases.push(text(entry.id.0));
             }
         }
         let marks: Vec<String> = marks.into_iter().collect();
@@ -175,7 +145,7 @@ impl<D: Db> Batch<'_, D> {
                 Some(session) => {
                     found.insert(id, session);
                 }
-                None => missing.push(hex(id.0)),
+                None => missing.push(text(id.0)),
             }
         }
         for row in self.rows_of::<SessionRow>(D::SQL.lock_sessions, &missing).await? {
@@ -214,16 +184,16 @@ impl<D: Db> Batch<'_, D> {
                 *outcome = Err(AppendError::Replayed);
             }
         }
-        let back: Vec<String> = free.iter().map(|id| bytes_hex(id)).collect();
+        let back: Vec<String> = free.iter().map(hex::encode).collect();
         self.run_all("replay", D::SQL.unburn, &back).await
     }
 
     async fn insert(&mut self, entries: &[&Entry]) -> Result<(), Failure> {
-        let records: Vec<NewRecord<'_>> = entries.iter().map(|entry| new_record(entry)).collect();
-        let sides: Vec<NewSide<'_>> = entries.iter().map(|entry| new_side(entry)).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
         self.effects.latest = entries.iter().map(|entry| entry.index.at).max();
-        self.run_all("record", D::SQL.insert_records, &records).await?;
-        self.run_all("side", D::SQL.insert_sides, &sides).await
+        self.insert_entries(entries).await
     }
 
     async fn move_sessions(
@@ -239,7 +209,7 @@ impl<D: Db> Batch<'_, D> {
             session.last_used = session.last_used.max(entry.index.at);
             session.issuances += issued;
             let sum = moved.entry(id).or_insert_with(|| Moved {
-                id: hex(id.0),
+                id: text(id.0),
                 at: i64::MIN,
                 issued: 0,
             });
@@ -312,16 +282,8 @@ fn key_of(guard: &Guard) -> Digest {
     mark_key(&guard.token.server, &guard.token.subject, guard.token.actor.as_ref())
 }
 
-fn hex(id: Uuid) -> String {
+fn text(id: Uuid) -> String {
     id.simple().to_string()
-}
-
-fn bytes_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn step<'w>(entry: &Entry, step: &'w LeaseStep) -> Step<'w> {
@@ -333,7 +295,7 @@ fn step<'w>(entry: &Entry, step: &'w LeaseStep) -> Step<'w> {
         LeaseStep::Undo { at, .. } => (LeaseState::Undoing, Some(*at), None, None),
     };
     Step {
-        id: hex(entry.id.0),
+        id: text(entry.id.0),
         state,
         due: due.map(Timestamp::as_microsecond),
         until: until.map(Timestamp::as_microsecond),
@@ -343,45 +305,13 @@ fn step<'w>(entry: &Entry, step: &'w LeaseStep) -> Step<'w> {
 
 fn new_lease(intent: &Intent) -> Result<NewLease<'_>, Failure> {
     Ok(NewLease {
-        id: hex(intent.id.0),
+        id: text(intent.id.0),
         handle: intent.handle.as_str(),
         target: intent.target.as_str(),
         place: &intent.place,
-        session: hex(intent.session.0),
-        replica: hex(intent.replica.0),
+        session: text(intent.session.0),
+        replica: text(intent.replica.0),
         deadline: intent.deadline.as_microsecond(),
         aborted: serde_json::to_string(&intent.aborted)?,
     })
-}
-
-fn new_record(entry: &Entry) -> NewRecord<'_> {
-    let index = &entry.index;
-    let grants: String = index.grants.iter().map(|grant| format!("{grant} ")).collect();
-    NewRecord {
-        id: hex(entry.id.0),
-        leaf: &entry.leaf,
-        event: index.event,
-        outcome: index.outcome,
-        reason: index.reason.as_deref(),
-        at: index.at.as_microsecond(),
-        server: index.server.as_ref().map(|server| server.as_str()),
-        tool: index.tool.as_deref(),
-        target: index.target.as_ref().map(|target| target.as_str()),
-        grants: format!(" {grants}"),
-        session: index.session.map(|session| hex(session.0)),
-        about: index.about.map(|about| hex(about.0)),
-        value: index.value.map(|value| value.to_string()),
-        until: index.until.map(Timestamp::as_microsecond),
-        source_version: index.source_version.as_deref(),
-    }
-}
-
-fn new_side(entry: &Entry) -> NewSide<'_> {
-    NewSide {
-        id: hex(entry.id.0),
-        salt: bytes_hex(&entry.salt),
-        clear: &entry.clear,
-        subject: entry.index.subject.as_ref().map(ToString::to_string),
-        actor: entry.index.actor.as_ref().map(ToString::to_string),
-    }
 }

@@ -117,6 +117,15 @@ impl<'c, D: Db> Batch<'c, D> {
         Ok(rows.into_iter().map(R::into_domain).collect::<Result<_, _>>()?)
     }
 
+    /// Inserts records with their sides; every one of them must be new.
+    pub(crate) async fn insert_entries(&mut self, entries: &[&Entry]) -> Result<(), Failure> {
+        let (inserted, wanted) = (D::insert(self.conn, entries).await?, 2 * entries.len());
+        match usize::try_from(inserted) {
+            Ok(count) if count == wanted => Ok(()),
+            _ => Err(Failure::Count(wanted, "record", inserted)),
+        }
+    }
+
     /// Rows of a set that is given as JSON; none where the set is empty.
     pub(crate) async fn rows_of<R: Row>(
         &mut self,

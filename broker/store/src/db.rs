@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use procura_core::Timestamp;
+use procura_core::{Timestamp, ledger::Entry};
 use sqlx::{Database, FromRow, SqlStr, postgres::PgRow, sqlite::SqliteRow};
 use uuid::Uuid;
 
@@ -88,6 +88,9 @@ pub trait Db: Database {
 
     /// Runs a statement and answers how many rows it changed.
     fn run<'c>(conn: &'c mut Self::Connection, sql: SqlStr, args: Vec<Arg>) -> BoxFuture<'c, Result<u64, sqlx::Error>>;
+
+    /// Inserts records and their side rows that are not there yet; answers the number of rows of both tables.
+    fn insert<'c>(conn: &'c mut Self::Connection, entries: &'c [&'c Entry]) -> BoxFuture<'c, Result<u64, sqlx::Error>>;
 
     /// What an error before or at the commit means.
     fn fault(error: &sqlx::Error) -> Fault;

@@ -128,7 +128,7 @@ pub(crate) fn leases(filter: &LeaseFilter, page: Page) -> Select {
     select.newest_first("id", page.limit)
 }
 
-fn event_word(event: Event) -> &'static str {
+pub(crate) fn event_word(event: Event) -> &'static str {
     match event {
         Event::Exchange => "exchange",
         Event::Use => "use",
@@ -137,7 +137,7 @@ fn event_word(event: Event) -> &'static str {
     }
 }
 
-fn outcome_word(outcome: Outcome) -> &'static str {
+pub(crate) fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Issued => "issued",
         Outcome::Refused => "refused",

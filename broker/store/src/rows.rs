@@ -195,6 +195,12 @@ impl IntoDomain for RecordRow {
     }
 }
 
+/// The grants as the column has them.
+pub(crate) fn grants_text(index: &Index) -> String {
+    let grants: String = index.grants.iter().map(|grant| format!("{grant} ")).collect();
+    format!(" {grants}")
+}
+
 #[derive(FromRow)]
 pub(crate) struct LeaseRow {
     id: Uuid,

@@ -13,10 +13,6 @@ pub struct Sql {
     pub burn: &'static str,
     /// Takes back ids that this transaction burnt.
     pub unburn: &'static str,
-    /// Inserts records.
-    pub insert_records: &'static str,
-    /// Inserts their side rows.
-    pub insert_sides: &'static str,
     /// Moves `last_used` and `issuances`.
     pub move_sessions: &'static str,
     /// Moves leases on, as checked before.

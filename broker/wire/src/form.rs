@@ -98,6 +98,9 @@ impl Form {
 
 /// Undoes form encoding (`+` is a space); `None` for a broken escape or text that is not UTF-8.
 pub fn unescape(text: &[u8]) -> Option<String> {
+    if !text.contains(&b'%') && !text.contains(&b'+') {
+        return str::from_utf8(text).ok().map(str::to_owned);
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
@@ -147,6 +150,12 @@ mod tests {
                 take(body, "a").map_err(|fault| fault.reason),
                 Err(Reason::ParamMalformed),
                 "{body}"
+            );
+        }
+        for body in [&b"a=\xff"[..], b"\xff=a", b"a=%20\xff"] {
+            assert_eq!(
+                Form::decode(body).map_err(|fault| fault.reason).err(),
+                Some(Reason::ParamMalformed)
             );
         }
     }

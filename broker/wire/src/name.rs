@@ -1,12 +1,12 @@
 //! Names of issuers, servers, agents, targets and grants, and ids that are qualified by one.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A name: `[a-z0-9][a-z0-9-]{0,39}`.
+/// A name: `[a-z0-9][a-z0-9-]{0,39}`. A clone shares the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// The text is not a name, or not an id qualified by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ impl FromStr for Name {
             [first, rest @ ..]
                 if *first != b'-' && inside(*first) && rest.len() < 40 && rest.iter().all(|c| inside(*c)) =>
             {
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
             _ => Err(MalformedName),
         }

@@ -1,6 +1,6 @@
 //! The decision alone, by the number of rules.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use procura_core::{
     identity::{Actor, ActorAssertion, LogIn, Principal, Subject, VerifiedToken},
@@ -139,7 +139,7 @@ fn subject() -> Result<Subject, Fault> {
     let id = |text: &str| text.parse::<QualifiedId>();
     Ok(Subject {
         principal: Principal::User(id("corp/alice")?),
-        token: VerifiedToken {
+        token: Arc::new(VerifiedToken {
             issuer: "corp".parse()?,
             iss: "https://id.example.com".to_owned(),
             sub: "alice".to_owned(),
@@ -155,6 +155,6 @@ fn subject() -> Result<Subject, Fault> {
             auth: LogIn::default(),
             act: vec![],
             may_act: None,
-        },
+        }),
     })
 }

@@ -37,7 +37,7 @@ pub(super) async fn identify(ports: &Ports, admitted: &mut Admitted, request: &T
     let principal = principal(catalogue, &token.issuer, &token.sub).map_err(at_fault)?;
     let subject = Subject {
         principal,
-        token: VerifiedToken::clone(&token),
+        token,
     };
     note_subject(admitted, &subject);
 

@@ -213,7 +213,7 @@ async fn an_operators_end_of_a_session_refuses_its_tokens_and_not_newer_ones() {
     let operator = procura_core::operator::Operator {
         subject: procura_core::identity::Subject {
             principal: procura_core::identity::Principal::User(procura_wire::QualifiedId::new(name("corp"), "op")),
-            token: token(&world.clock),
+            token: token(&world.clock).into(),
         },
     };
     let report = procura_core::operator::end_session(&world.ports, &operator, session, String::new()).await;

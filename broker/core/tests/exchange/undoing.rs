@@ -309,9 +309,20 @@ async fn req_060_a_revocation_says_done_queued_or_until() {
     let issued = world.exchange(&ROWS).await.expect("issued");
     *world.external.undo_fails.lock().expect("lock") = true;
     let form = format!("token={}&token_type_hint=session", issued.session);
-    assert_eq!(revoke(&world, "tickets", &form).await, Some(RevocationStatus::Queued));
+    let records = || world.ledger.records(Default::default(), Page { before: None, limit: 100 });
+    for _ in 0..2 {
+        let before = records().await.expect("store").len();
+        assert_eq!(revoke(&world, "tickets", &form).await, Some(RevocationStatus::Queued));
+        assert_eq!(records().await.expect("store").len(), before + 1, "each is recorded");
+    }
     assert!(
         world.exchange(&[]).await.is_ok(),
         "a server that ends its own session leaves no mark"
+    );
+    *world.external.undo_fails.lock().expect("lock") = false;
+    assert_eq!(
+        revoke(&world, "tickets", &form).await,
+        Some(RevocationStatus::Until),
+        "the role is gone, the token is not"
     );
 }

@@ -22,6 +22,8 @@ pub(super) fn case(bundle: &Loaded, lines: &str) -> Case {
     cases.remove(0)
 }
 
+const READ: &str = r#"action == Action::"github/read-issues", resource == Target::"github""#;
+
 fn explained(bundle: &Loaded, lines: &str) -> String {
     bundle.explain(&case(bundle, lines)).to_string()
 }
@@ -125,6 +127,56 @@ subject_scopes = ["issues"]"#;
 }
 
 #[test]
+fn rules_see_the_context_however_they_name_it() {
+    let lines = "tool = \"list_issues\"\nactor = \"corp/triage-bot\"\nauth = { acr = \"gold\", age = \"2m\" }";
+    let conditions = [
+        r#"context.server == Server::"tickets""#,
+        r#"context["server"] == Server::"tickets""#,
+        r#"{ whole: context }.whole.server == Server::"tickets""#,
+        r#"(if principal is User then context else context).server == Server::"tickets""#,
+        "context has tool",
+        r#"context has "actor""#,
+        "context has auth.acr",
+        "(context.auth) has age",
+        r#"{ whole: context }.whole has tool"#,
+    ];
+    for condition in conditions {
+        let bundle = rules(&format!(
+            r#"@id("a") forbid (principal, action in Action::"read", resource) when {{ {condition} }};
+               @id("all") permit (principal, {READ});"#
+        ));
+        assert_eq!(explained(&bundle, lines), "deny: forbidden by a", "{condition}");
+    }
+}
+
+#[test]
+fn what_no_rule_of_the_slice_reads_is_not_in_the_request() {
+    let members = |text: &str| {
+        let bundle = rules(text);
+        let case = case(&bundle, "tool = \"list_issues\"\nactor = \"corp/triage-bot\"");
+        let asking = Asking::new(&case);
+        let question = asking.question(&case).expect("question");
+        let slice = bundle.slices.grant(question.target, question.grant).expect("slice");
+        let asked = bundle.ask(slice, &question, slice.reads).expect("request");
+        let context = asked.request.context().cloned().expect("context");
+        let mut names: Vec<_> = context.into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names.join(" ")
+    };
+    let permit = |when: &str| format!("@id(\"a\") permit (principal, {READ}) when {{ {when} }};\n");
+    let server = permit(r#"context.server == Server::"tickets""#);
+    let every = "actor auth now params server session subject_scopes tool ttl";
+    assert_eq!(members(&permit("principal is User")), "");
+    assert_eq!(members(&server), "server");
+    assert_eq!(members(&permit("context has tool")), "tool");
+    assert_eq!(members(&permit("context.auth.amr.contains(\"now\")")), "auth");
+    assert_eq!(members(&permit("{ whole: context }.whole has tool")), every);
+    let forbid =
+        "@id(\"b\") forbid (principal, action in Action::\"read\", resource) when { context.session.age > 9 };";
+    assert_eq!(members(&(server + forbid)), "server session");
+}
+
+#[test]
 fn a_case_printed_as_a_test_is_read_back_the_same() {
     let bundle = loaded(&[]);
     let text = r#"tool = "list_issues"
@@ -222,7 +274,7 @@ fn req_031_an_agent_acts_only_for_whom_a_rule_names() {
     );
     let other = principal(Principal::Agent, "corp/other");
     assert_eq!(bundle.may_act_for(&other, &alice, now).effect, Effect::Deny);
-    alice.token.groups.clear();
+    std::sync::Arc::make_mut(&mut alice.token).groups.clear();
     assert_eq!(bundle.may_act_for(&bot, &alice, now).effect, Effect::Deny);
 }
 

@@ -1,6 +1,6 @@
 //! What a newcomer tries first: found in whatever bundle runs.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use procura_core::{
     Timestamp,
@@ -215,7 +215,7 @@ fn subject(catalogue: &Catalogue, alias: &Name, user: &str, now: Timestamp) -> S
     let mapped = groups(user).iter().filter_map(|group| mapping?.map.get(*group));
     Subject {
         principal: Principal::User(QualifiedId::new(alias.clone(), user)),
-        token: VerifiedToken {
+        token: Arc::new(VerifiedToken {
             issuer: alias.clone(),
             iss: BUILTIN.to_owned(),
             sub: user.to_owned(),
@@ -235,6 +235,6 @@ fn subject(catalogue: &Catalogue, alias: &Name, user: &str, now: Timestamp) -> S
             },
             act: vec![],
             may_act: None,
-        },
+        }),
     }
 }

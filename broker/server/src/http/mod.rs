@@ -11,6 +11,7 @@ mod speaking;
 #[cfg(test)]
 mod tests;
 mod token;
+mod unbroken;
 mod v1;
 mod views;
 

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use procura_core::{
-    exchange::{self, Refused},
+    exchange,
     identity::ClientCredentials,
     introspect,
     request::{Incoming, TokenRequest},
@@ -23,6 +23,7 @@ use super::{
     body,
     door::Door,
     reply::{self, Challenge, Refusal},
+    unbroken::Unbroken,
 };
 use crate::telemetry;
 
@@ -124,17 +125,15 @@ impl Door {
     }
 
     /// Runs work to its end even when the caller goes away, so that a mint is never cut half-way.
-    pub(crate) async fn tracked<T: Send + 'static>(
+    pub(crate) async fn tracked<T, E>(
         &self,
-        work: impl Future<Output = Result<T, Refused>> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        match self.app.requests.spawn(work).await {
-            Ok(done) => done.map_err(Refusal::from),
-            Err(_) => {
-                tracing::error!(trace_id = self.trace, "the task of a request panicked");
-                Err(Reason::ServerError.into())
-            }
-        }
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        E: Send + Into<Refusal> + 'static,
+    {
+        Unbroken::new(work, &self.app.requests).await.map_err(Into::into)
     }
 
     pub(super) fn answer(&self, answer: Result<impl IntoResponse, Refusal>, challenge: Challenge) -> Response {

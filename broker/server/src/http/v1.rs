@@ -110,11 +110,8 @@ pub(crate) async fn end_session(door: Door, headers: HeaderMap, Path(id): Path<S
     let work = async {
         let operator = door.operator(&headers).await?;
         let (id, ports, trace) = (session_id(&id)?, door.app.ports.clone(), door.trace.clone());
-        let ended = door
-            .app
-            .requests
-            .spawn(async move { operator::end_session(&ports, &operator, id, trace).await });
-        let report = ended.await.map_err(|_| Reason::ServerError)??;
+        let ended = door.tracked(async move { operator::end_session(&ports, &operator, id, trace).await });
+        let report = ended.await?;
         let report = report.ok_or(Reason::V1NotFound)?;
         serde_json::to_value(report).map_err(|_| Reason::ServerError.into())
     };
@@ -142,11 +139,8 @@ pub(crate) async fn undo_lease(door: Door, headers: HeaderMap, Path(id): Path<St
         let operator = door.operator(&headers).await?;
         let id: IssuanceId = id.parse().map_err(|_| Reason::V1NotFound)?;
         let (ports, trace) = (door.app.ports.clone(), door.trace.clone());
-        let undone = door
-            .app
-            .requests
-            .spawn(async move { operator::undo_lease(&ports, &operator, id, trace).await });
-        let report = undone.await.map_err(|_| Reason::ServerError)??;
+        let undone = door.tracked(async move { operator::undo_lease(&ports, &operator, id, trace).await });
+        let report = undone.await?;
         let report = report.ok_or(Reason::V1NotFound)?;
         serde_json::to_value(report).map_err(|_| Reason::ServerError.into())
     };

@@ -1,10 +1,15 @@
 //! For several replicas, all of them active.
 
+mod insert;
 mod sql;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use procura_core::ports::{Clock, Entropy};
+use futures_util::future::BoxFuture;
+use procura_core::{
+    ledger::Entry,
+    ports::{Clock, Entropy},
+};
 use procura_wire::Secret;
 use sqlx::{
     Connection, PgConnection, Postgres,
@@ -100,6 +105,10 @@ impl Db for Postgres {
     const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
 
     statements!(PgArguments);
+
+    fn insert<'c>(conn: &'c mut PgConnection, entries: &'c [&'c Entry]) -> BoxFuture<'c, Result<u64, sqlx::Error>> {
+        Box::pin(insert::insert(conn, entries))
+    }
 
     fn fault(error: &sqlx::Error) -> Fault {
         let Some(error) = error.as_database_error() else {

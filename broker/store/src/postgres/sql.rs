@@ -31,20 +31,6 @@ pub(super) const SQL: Sql = Sql {
     unburn: "
         DELETE FROM replay
          WHERE id = ANY (ARRAY(SELECT decode(value, 'hex') FROM json_array_elements_text($1::json)))",
-    insert_records: "
-        INSERT INTO record (id, leaf, event, outcome, reason, at, server, tool, target, grants, session, about,
-                            value, until, source_version)
-        SELECT id, leaf, event, outcome, reason, at, server, tool, target, grants, session, about,
-               decode(value, 'hex'), until, source_version
-          FROM json_to_recordset($1::json)
-               AS appended (id uuid, leaf text, event text, outcome text, reason text, at bigint, server text,
-                            tool text, target text, grants text, session uuid, about uuid, value text,
-                            until bigint, source_version text)
-            ON CONFLICT (id) DO NOTHING",
-    insert_sides: "
-        INSERT INTO side (id, salt, clear, subject, actor)
-        SELECT id, decode(salt, 'hex'), clear, subject, actor
-          FROM json_to_recordset($1::json) AS appended (id uuid, salt text, clear text, subject text, actor text)",
     move_sessions: "
         UPDATE session
            SET last_used = greatest(last_used, moved.at), issuances = issuances + moved.issued

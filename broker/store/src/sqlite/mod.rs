@@ -1,5 +1,6 @@
 //! The embedded default: one file, one process.
 
+mod insert;
 mod sql;
 
 use std::{
@@ -10,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use procura_core::ports::{Clock, Entropy};
+use futures_util::future::BoxFuture;
+use procura_core::{
+    ledger::Entry,
+    ports::{Clock, Entropy},
+};
 use sqlx::{
     Connection, Sqlite, SqliteConnection,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -142,6 +147,10 @@ impl Db for Sqlite {
     const PATIENCE: Option<Duration> = None;
 
     statements!(SqliteArguments);
+
+    fn insert<'c>(conn: &'c mut SqliteConnection, entries: &'c [&'c Entry]) -> BoxFuture<'c, Result<u64, sqlx::Error>> {
+        Box::pin(insert::insert(conn, entries))
+    }
 
     fn fault(error: &sqlx::Error) -> Fault {
         let code = error

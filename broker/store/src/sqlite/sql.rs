@@ -22,21 +22,6 @@ pub(super) const SQL: Sql = Sql {
             ON CONFLICT (id) DO NOTHING
      RETURNING id AS digest",
     unburn: "DELETE FROM replay WHERE id IN (SELECT unhex(value) FROM jsonb_each($1))",
-    insert_records: "
-        INSERT INTO record (id, leaf, event, outcome, reason, at, server, tool, target, grants, session, about,
-                            value, until, source_version)
-        SELECT unhex(value ->> 'id'), value ->> 'leaf', value ->> 'event', value ->> 'outcome', value ->> 'reason',
-               value ->> 'at', value ->> 'server', value ->> 'tool', value ->> 'target', value ->> 'grants',
-               unhex(value ->> 'session'), unhex(value ->> 'about'), unhex(value ->> 'value'), value ->> 'until',
-               value ->> 'source_version'
-          FROM jsonb_each($1)
-         WHERE true
-            ON CONFLICT (id) DO NOTHING",
-    insert_sides: "
-        INSERT INTO side (id, salt, clear, subject, actor)
-        SELECT unhex(value ->> 'id'), unhex(value ->> 'salt'), value ->> 'clear', value ->> 'subject',
-               value ->> 'actor'
-          FROM jsonb_each($1)",
     move_sessions: "
         UPDATE session
            SET last_used = max(last_used, moved.at), issuances = issuances + moved.issued

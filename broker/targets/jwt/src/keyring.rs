@@ -7,7 +7,7 @@ use std::{
 
 use procura_core::ports::{SignError, Signer};
 use procura_wire::Secret;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::jwk::{self, KeyringError, PrivateJwk, SigningAlgorithm, SigningKey, State, encode};
@@ -29,6 +29,14 @@ struct Keys {
 #[derive(Deserialize)]
 struct PrivateSet {
     keys: Vec<PrivateJwk>,
+}
+
+/// RFC 7515 section 4.1.
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'a str,
+    kid: &'a str,
+    typ: &'a str,
 }
 
 impl Keyring {
@@ -60,8 +68,9 @@ impl Signer for Keyring {
     fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, SignError> {
         let keys = self.keys();
         let key = keys.active.and_then(|at| keys.all.get(at)).ok_or(SignError)?;
-        let header = json!({"alg": key.alg(), "kid": key.kid, "typ": typ}).to_string();
-        let mut token = format!("{}.{}", encode(header.as_bytes()), encode(claims));
+        let (alg, kid) = (key.alg(), key.kid.as_str());
+        let header = serde_json::to_vec(&Header { alg, kid, typ }).map_err(|_| SignError)?;
+        let mut token = format!("{}.{}", encode(&header), encode(claims));
         let signature = key.sign(token.as_bytes()).ok_or(SignError)?;
         token.push('.');
         token.push_str(&encode(&signature));

@@ -7,12 +7,12 @@ use procura_core::{
     Timestamp,
     catalogue::Target,
     identity::{Caller, Link, Principal},
-    ids::Handle,
+    ids::{Handle, IssuanceId, SessionId},
     kind::{KindPorts, MintError, MintOrder, Minted, Minter, OpenError, OpenResult, UndoError},
     params::ParamValue,
     ports::{BoxFuture, Signer},
 };
-use procura_wire::{Name, Secret, json};
+use procura_wire::{Name, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -52,9 +52,9 @@ struct Claims<'a> {
     client_id: &'a str,
     iat: i64,
     exp: i64,
-    jti: String,
+    jti: IssuanceId,
     scope: String,
-    sid: String,
+    sid: SessionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     act: Option<Act<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ struct Details<'a> {
     params: BTreeMap<&'a str, &'a ParamValue>,
 }
 
-/// What is read back.
+/// What is read back; none of it may stand there twice.
 #[derive(Deserialize)]
 struct Signed {
     aud: String,
@@ -111,7 +111,13 @@ impl JwtMinter {
             plan, target, caller, ..
         } = *order;
         let allowed = rights(target, plan);
-        let scope: Vec<String> = allowed.sets.get("scope").into_iter().flatten().cloned().collect();
+        let scope: Vec<&str> = allowed
+            .sets
+            .get("scope")
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
         let (iat, exp) = (order.now.as_second(), plan.end.as_second());
         if exp <= iat || scope.is_empty() {
             return Err(failed("nothing is left to issue: no scope, or the end has come"));
@@ -127,9 +133,9 @@ impl JwtMinter {
             client_id: caller.server.name.as_str(),
             iat,
             exp,
-            jti: order.issuance.to_string(),
+            jti: order.issuance,
             scope: scope.join(" "),
-            sid: order.session.to_string(),
+            sid: order.session,
             act: act(caller)?,
             authorization_details: (!params.is_empty()).then_some([Details {
                 r#type: KIND.name,
@@ -174,7 +180,7 @@ fn read_back(token: &Secret) -> Option<Signed> {
     #[expect(clippy::disallowed_methods, reason = "what was signed is compared with the plan")]
     let text = token.expose();
     let payload = BASE64_URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?;
-    serde_json::from_value(json::strict(&payload).ok()?).ok()
+    serde_json::from_slice(&payload).ok()
 }
 
 fn failed(problem: &str) -> MintError {

@@ -123,7 +123,7 @@ fn caller() -> Caller {
         },
         subject: Subject {
             principal: Principal::User("corp/alice".parse().expect("id")),
-            token,
+            token: token.into(),
         },
         actor: Actor {
             agent: Some("corp/bot".parse().expect("id")),
@@ -275,6 +275,31 @@ async fn a_token_that_was_signed_wider_is_seen() {
     let minted = bench.mint(&plan, &caller()).await.expect("minted");
     assert!(!minted.rights.within(&(KIND.rights)(&bench.target, &plan)));
     assert!(minted.end > plan.end);
+}
+
+/// Signs a member of the claims twice.
+struct Stutterer(Arc<Keyring>, &'static str);
+
+impl Signer for Stutterer {
+    fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, procura_core::ports::SignError> {
+        let parsed: Value = serde_json::from_slice(claims).expect("claims");
+        let text = String::from_utf8_lossy(claims).replacen('{', &format!("{{\"{}\":{},", self.1, parsed[self.1]), 1);
+        self.0.sign(typ, text.as_bytes())
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_bounds_itself_twice_is_not_issued() {
+    let mut bench = Bench::of(target());
+    for claim in ["aud", "exp", "scope"] {
+        let stutterer = KindPorts {
+            signer: Arc::new(Stutterer(Arc::clone(&bench.keyring), claim)),
+            ..ports(&bench.keyring, &["corp"])
+        };
+        bench.minter = (KIND.open)(&name("api"), &target(), stutterer).expect("minter");
+        let minted = bench.mint(&plan(&["read"]), &caller()).await;
+        assert!(matches!(minted, Err(MintError::Failed(_))), "{claim}");
+    }
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ impl Asked {
                 },
                 subject: Subject {
                     principal: Principal::User(format!("dev/{user}").parse().expect("id")),
-                    token: token(user),
+                    token: token(user).into(),
                 },
                 actor: Actor {
                     agent: Some("dev/bot".parse().expect("id")),
