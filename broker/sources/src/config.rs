@@ -6,7 +6,10 @@ use procura_wire::Name;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::reference::Glob;
+use crate::{
+    reference::{Glob, is_segment},
+    vault::LogIn,
+};
 
 /// One configured source; `kind` tells which.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,7 +18,7 @@ pub enum SourceConfig {
     /// Mounted secrets.
     File(FileConfig),
     /// HashiCorp Vault or OpenBao.
-    Vault(VaultConfig),
+    Vault(Box<VaultConfig>),
 }
 
 impl SourceConfig {
@@ -24,6 +27,28 @@ impl SourceConfig {
         match self {
             Self::File(config) => &config.allow,
             Self::Vault(config) => &config.allow,
+        }
+    }
+
+    /// Everything that is wrong with it, each with its key and what to write instead.
+    pub fn mistakes(&self) -> Vec<String> {
+        match self {
+            Self::File(_) => vec![],
+            Self::Vault(config) => config.mistakes(),
+        }
+    }
+
+    /// Every path of a file or folder in it, to be taken from the folder of `procura.toml`.
+    pub fn paths(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::File(config) => vec![&mut config.root],
+            Self::Vault(config) => {
+                let proofs = config.approle.iter_mut().map(|keys| &mut keys.secret_id_file);
+                let tokens = [&mut config.jwt, &mut config.kubernetes].into_iter().flatten();
+                let tokens = tokens.map(|keys| &mut keys.token_file);
+                let others = config.token_file.iter_mut().chain(&mut config.ca_file);
+                others.chain(proofs).chain(tokens).collect()
+            }
         }
     }
 }
@@ -39,22 +64,102 @@ pub struct FileConfig {
     pub allow: Vec<Glob>,
 }
 
-/// `kind = "vault"`: secrets of KV engines, read with a token that somebody else puts into a file.
+/// `kind = "vault"`: secrets of KV engines. Exactly one of `token_file`, `approle`, `jwt` and `kubernetes` is set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaultConfig {
     /// `https://host[:port]`; plain http on loopback only.
     pub address: Url,
-    /// File with the token; looked at again when it changes or the token is refused.
-    pub token_file: PathBuf,
+    /// The namespace that everything here is in, log-in included, without slashes at its ends; the root's if absent.
+    pub namespace: Option<String>,
+    /// File with a token that somebody else puts there; looked at again when it changes or the token is refused.
+    pub token_file: Option<PathBuf>,
+    /// The auth method AppRole.
+    pub approle: Option<AppRoleLogIn>,
+    /// The auth method JWT.
+    pub jwt: Option<RoleLogIn>,
+    /// The auth method Kubernetes.
+    pub kubernetes: Option<RoleLogIn>,
     /// The KV engines that may be read, by mount path, each with its version.
     pub mounts: BTreeMap<String, KvVersion>,
     /// PEM file of the only CAs to trust for this server; the system's roots if absent.
-    #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// Paths, mount included, that a bundle may refer to; none if empty.
     #[serde(default)]
     pub allow: Vec<Glob>,
+}
+
+/// `approle`. A key that is not there is empty, which is a mistake.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppRoleLogIn {
+    /// Where the method is mounted, without `auth/`; `approle` if absent.
+    pub mount: Option<String>,
+    /// The role's id, not its name.
+    pub role_id: String,
+    /// File with the secret id, read at each log-in.
+    pub secret_id_file: PathBuf,
+}
+
+/// `jwt` and `kubernetes`. A key that is not there is empty, which is a mistake.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoleLogIn {
+    /// Where the method is mounted, without `auth/`; its own name if absent.
+    pub mount: Option<String>,
+    /// Name of the role at the method.
+    pub role: String,
+    /// File with the JWT, read at each log-in.
+    pub token_file: PathBuf,
+}
+
+impl VaultConfig {
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::from_iter(check_address(&self.address).err());
+        mistakes.extend(LogIn::of(self).err());
+        if let Some(namespace) = &self.namespace
+            && !is_path(namespace)
+        {
+            mistakes.push(format!(
+                "namespace: {namespace:?} is no path of a namespace, such as team or team/prod"
+            ));
+        }
+        let odd = self.mounts.keys().filter(|mount| !is_path(mount));
+        mistakes.extend(odd.map(|mount| format!("mounts: {mount:?} is no path of a mount")));
+        if let Some(keys) = &self.approle {
+            let texts = [
+                ("role_id", keys.role_id.is_empty()),
+                ("secret_id_file", keys.secret_id_file.as_os_str().is_empty()),
+            ];
+            mistakes.extend(missing("approle", keys.mount.as_deref(), &texts));
+        }
+        for (way, keys) in [("jwt", &self.jwt), ("kubernetes", &self.kubernetes)] {
+            if let Some(keys) = keys {
+                let texts = [
+                    ("role", keys.role.is_empty()),
+                    ("token_file", keys.token_file.as_os_str().is_empty()),
+                ];
+                mistakes.extend(missing(way, keys.mount.as_deref(), &texts));
+            }
+        }
+        mistakes
+    }
+}
+
+/// Keys of a way to log in that are empty, and a mount that is no path of one.
+fn missing(way: &str, mount: Option<&str>, keys: &[(&str, bool)]) -> Vec<String> {
+    let empty = keys.iter().filter(|(_, empty)| *empty);
+    let mut mistakes: Vec<_> = empty.map(|(key, _)| format!("{way}.{key} is missing")).collect();
+    if let Some(mount) = mount.filter(|mount| !is_path(mount) || mount.starts_with("auth/")) {
+        mistakes.push(format!(
+            "{way}.mount: {mount:?} is no path of an auth method, such as {way} (without auth/)"
+        ));
+    }
+    mistakes
+}
+
+fn is_path(text: &str) -> bool {
+    text.split('/').all(is_segment)
 }
 
 /// Version of a KV engine, written as the number.
@@ -90,7 +195,7 @@ pub struct SourceConfigError {
 }
 
 /// Whether the address is one that a token may be sent to; the error says what to write.
-pub(crate) fn check_address(address: &Url) -> Result<(), String> {
+fn check_address(address: &Url) -> Result<(), String> {
     let plain_origin = address.path() == "/"
         && address.query().is_none()
         && address.fragment().is_none()
@@ -147,6 +252,8 @@ mod tests {
         assert!(toml::from_str::<SourceConfig>(vault).is_ok());
         for bad in [
             format!("{vault}retries = 3"),
+            format!("{vault}approle = {{ roleid = 'r' }}"),
+            format!("{vault}jwt = {{ secret_id_file = '/s' }}"),
             vault.replace("kv = 2", "kv = 3"),
             vault.replace("'vault'", "'chest'"),
             "kind = 'file'\nroot = '/r'\nallow = ['../x']".to_owned(),

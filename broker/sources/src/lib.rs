@@ -18,6 +18,6 @@ mod sources;
 mod vault;
 
 pub use cache::{FAILED, FRESH, IN_USE, LAST_GOOD, REFRESH};
-pub use config::{FileConfig, KvVersion, SourceConfig, SourceConfigError, VaultConfig};
+pub use config::{AppRoleLogIn, FileConfig, KvVersion, RoleLogIn, SourceConfig, SourceConfigError, VaultConfig};
 pub use reference::{Glob, MalformedReference, Reference};
 pub use sources::Sources;

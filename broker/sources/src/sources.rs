@@ -43,9 +43,13 @@ enum System {
 
 impl System {
     fn new(config: SourceConfig, clock: &Arc<dyn Clock>, versions: VersionKey) -> Result<Self, String> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(mistakes.join("; "));
+        }
         Ok(match config {
             SourceConfig::File(file) => Self::Files(Arc::new(Files::new(file.root, versions))),
-            SourceConfig::Vault(vault) => Self::Vault(Arc::new(Vault::new(vault, Arc::clone(clock), versions)?)),
+            SourceConfig::Vault(vault) => Self::Vault(Arc::new(Vault::new(*vault, Arc::clone(clock), versions)?)),
         })
     }
 

@@ -1,6 +1,9 @@
-//! A fake of Vault's HTTP API: KV 1 and 2, tokens with a life, and knobs for what goes wrong.
+//! A fake of Vault's HTTP API: KV 1 and 2, tokens with a life, three auth methods, namespaces, and knobs for what goes
+//! wrong.
 //!
 //! It answers what HashiCorp Vault and OpenBao answer; [`vault_suite`](crate::vault_suite) holds it to that.
+
+mod auth;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +25,8 @@ use procura_core::ports::Clock;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
+use self::auth::{Auth, Token};
+
 /// The token that may do everything and never ends.
 pub const ROOT_TOKEN: &str = "root-of-the-fake";
 
@@ -42,12 +47,22 @@ struct Shared {
 
 #[derive(Default)]
 struct Kept {
-    mounts: BTreeMap<String, Mount>,
+    /// By path; the root is the empty one.
+    spaces: BTreeMap<String, Space>,
     tokens: BTreeMap<String, Token>,
     made: u64,
+    /// Refused to all but the root token.
+    forbidden: Option<String>,
     /// Answer this status to everything.
     broken: Option<u16>,
     requests: Vec<String>,
+}
+
+/// A namespace.
+#[derive(Default)]
+struct Space {
+    mounts: BTreeMap<String, Mount>,
+    auths: BTreeMap<String, Auth>,
 }
 
 #[derive(Default)]
@@ -57,17 +72,11 @@ struct Mount {
     secrets: BTreeMap<String, Vec<Option<Value>>>,
 }
 
-struct Token {
-    ttl: Duration,
-    /// Never for the root token.
-    end: Option<Duration>,
-    renewable: bool,
-}
-
 /// A request below `/v1/`.
 struct Request<'a> {
     now: Duration,
     token: &'a str,
+    namespace: &'a str,
     method: &'a Method,
     path: &'a str,
     body: Value,
@@ -86,13 +95,20 @@ impl FakeVault {
             ttl: Duration::ZERO,
             end: None,
             renewable: false,
+            last_end: None,
+            namespace: String::new(),
+            origin: None,
         };
         let mount = |versioned| Mount {
             versioned,
             ..Mount::default()
         };
-        let kept = Kept {
+        let space = Space {
             mounts: BTreeMap::from([("kv".to_owned(), mount(true)), ("secret".to_owned(), mount(false))]),
+            auths: BTreeMap::new(),
+        };
+        let kept = Kept {
+            spaces: BTreeMap::from([(String::new(), space)]),
             tokens: BTreeMap::from([(ROOT_TOKEN.to_owned(), root)]),
             ..Kept::default()
         };
@@ -140,7 +156,7 @@ impl FakeVault {
     /// Writes a secret as an administrator; `path` includes the mount.
     pub fn write(&self, path: &str, secret: &Value) {
         if let Some((mount, path)) = path.split_once('/')
-            && let Some(mount) = self.kept().mounts.get_mut(mount)
+            && let Some(mount) = self.kept().root().mounts.get_mut(mount)
         {
             mount.write(path, secret.clone());
         }
@@ -150,6 +166,25 @@ impl FakeVault {
     pub fn make_token(&self, ttl: Duration, renewable: bool) -> String {
         let now = self.shared.clock.monotonic();
         self.kept().make_token(now, ttl, renewable)
+    }
+
+    /// Refuses the path below `/v1/` to all but the root token; `None` ends it.
+    pub fn forbid(&self, path: Option<&str>) {
+        self.kept().forbidden = path.map(str::to_owned);
+    }
+
+    /// Writes to the API as root does.
+    pub fn administer(&self, path: &str, body: Value) -> Value {
+        let now = self.shared.clock.monotonic();
+        let request = Request {
+            now,
+            token: ROOT_TOKEN,
+            namespace: "",
+            method: &Method::POST,
+            path,
+            body,
+        };
+        self.kept().answer(&request).1
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -176,7 +211,7 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
     let _ = shared.held.subscribe().wait_for(|held| !held).await;
     let now = shared.clock.monotonic();
     let mut kept = shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
-    let token = head.get("x-vault-token").and_then(|token| token.to_str().ok());
+    let value = |name: &str| head.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (status, body) = match (kept.broken, uri.path().strip_prefix("/v1/")) {
         (Some(status), _) => errors(
             StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
@@ -185,7 +220,8 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
         (None, None) => errors(StatusCode::NOT_FOUND, "no handler for route"),
         (None, Some(path)) => kept.answer(&Request {
             now,
-            token: token.unwrap_or_default(),
+            token: value("x-vault-token"),
+            namespace: value("x-vault-namespace"),
             method: &method,
             path,
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
@@ -209,88 +245,78 @@ fn done() -> Answer {
 }
 
 impl Kept {
-    fn make_token(&mut self, now: Duration, ttl: Duration, renewable: bool) -> String {
-        self.made += 1;
-        let text = format!("fake-token-{}", self.made);
-        let end = Some(now + ttl);
-        self.tokens.insert(text.clone(), Token { ttl, end, renewable });
-        text
+    fn root(&mut self) -> &mut Space {
+        self.spaces.entry(String::new()).or_default()
     }
 
     fn answer(&mut self, request: &Request<'_>) -> Answer {
-        let Request {
-            now,
-            token,
-            method,
-            path,
-            body,
-        } = request;
-        self.tokens.retain(|_, token| token.end.is_none_or(|end| *now < end));
-        if !self.tokens.contains_key(*token) {
+        let Request { now, token, path, .. } = *request;
+        let write = *request.method == Method::POST || *request.method == Method::PUT;
+        if !self.spaces.contains_key(request.namespace) {
+            return errors(StatusCode::NOT_FOUND, "namespace not found");
+        }
+        let auth = path.strip_prefix("auth/").filter(|rest| !rest.starts_with("token/"));
+        if let Some(mount) = auth.and_then(|rest| rest.strip_suffix("/login")).filter(|_| write) {
+            return self.log_in(request, mount);
+        }
+        let forbidden = token != ROOT_TOKEN && self.forbidden.as_deref() == Some(path);
+        if !self.knows(request) || forbidden {
             return errors(StatusCode::FORBIDDEN, "permission denied");
         }
-        let write = *method == Method::POST || *method == Method::PUT;
-        match *path {
-            "auth/token/lookup-self" => self.look_up(*now, token),
-            "auth/token/renew-self" if write => self.renew(*now, token),
-            "auth/token/create" if write => self.create_token(*now, body),
+        if let Some(rest) = auth {
+            return self.manage_auth(request, rest);
+        }
+        match path {
+            "auth/token/lookup-self" => self.look_up(now, token),
+            "auth/token/renew-self" if write => self.renew(now, token),
+            "auth/token/create" if write => self.create_token(now, &request.body),
             "auth/token/revoke" if write => {
-                self.tokens.remove(body["token"].as_str().unwrap_or_default());
+                self.tokens.remove(request.body["token"].as_str().unwrap_or_default());
                 done()
             }
-            path => match path.strip_prefix("sys/mounts/") {
-                Some(mount) => self.mount(method, mount, body),
-                None => self.secret(method, path, body),
+            path => match path.strip_prefix("sys/") {
+                Some(path) => self.manage(request, path),
+                None => self.secret(request, path),
             },
         }
     }
 
-    fn look_up(&self, now: Duration, token: &str) -> Answer {
-        let Some(token) = self.tokens.get(token) else {
-            return errors(StatusCode::FORBIDDEN, "permission denied");
-        };
-        let ttl = token.end.map_or(0, |end| end.saturating_sub(now).as_secs());
-        let data = json!({ "ttl": ttl, "creation_ttl": token.ttl.as_secs(), "renewable": token.renewable });
-        (StatusCode::OK, json!({ "data": data }))
-    }
-
-    fn renew(&mut self, now: Duration, token: &str) -> Answer {
-        match self.tokens.get_mut(token) {
-            Some(token) if token.renewable => {
-                token.end = Some(now + token.ttl);
-                let auth = json!({ "lease_duration": token.ttl.as_secs(), "renewable": true });
-                (StatusCode::OK, json!({ "auth": auth }))
-            }
-            _ => errors(StatusCode::BAD_REQUEST, "lease is not renewable"),
+    /// What is below `sys/`. Every policy permits everything.
+    fn manage(&mut self, request: &Request<'_>, path: &str) -> Answer {
+        let revoked = path.strip_prefix("leases/revoke-prefix/auth/");
+        if let Some(mount) = revoked.and_then(|rest| rest.strip_suffix("/login")) {
+            return self.revoke_all(request, mount);
         }
-    }
-
-    fn create_token(&mut self, now: Duration, body: &Value) -> Answer {
-        let ttl = body["ttl"].as_str().and_then(|ttl| ttl.strip_suffix('s')?.parse().ok());
-        let Some(ttl) = ttl else {
-            return errors(StatusCode::BAD_REQUEST, "the fake takes a ttl in seconds, like 6s");
-        };
-        let renewable = body["renewable"].as_bool().unwrap_or(true);
-        let text = self.make_token(now, Duration::from_secs(ttl), renewable);
-        let auth = json!({ "client_token": text, "lease_duration": ttl, "renewable": renewable });
-        (StatusCode::OK, json!({ "auth": auth }))
-    }
-
-    fn mount(&mut self, method: &Method, name: &str, body: &Value) -> Answer {
-        if *method == Method::DELETE {
-            self.mounts.remove(name);
-        } else {
-            let versioned = body["options"]["version"] == "2";
-            let secrets = BTreeMap::new();
-            self.mounts.insert(name.to_owned(), Mount { versioned, secrets });
+        let remove = *request.method == Method::DELETE;
+        let (kind, name) = path.split_once('/').unwrap_or((path, ""));
+        let space = self.spaces.entry(request.namespace.to_owned()).or_default();
+        match (kind, remove) {
+            ("mounts", false) => {
+                let mount = Mount {
+                    versioned: request.body["options"]["version"] == "2",
+                    ..Mount::default()
+                };
+                space.mounts.insert(name.to_owned(), mount);
+            }
+            ("mounts", true) => drop(space.mounts.remove(name)),
+            ("auth", false) => {
+                let auth = Auth::new(request.body["type"].as_str().unwrap_or_default());
+                space.auths.insert(name.to_owned(), auth);
+            }
+            ("auth", true) => drop(space.auths.remove(name)),
+            ("namespaces", false) => drop(self.spaces.insert(name.to_owned(), Space::default())),
+            ("namespaces", true) => drop(self.spaces.remove(name)),
+            _ => {}
         }
         done()
     }
 
-    fn secret(&mut self, method: &Method, path: &str, body: &Value) -> Answer {
+    fn secret(&mut self, request: &Request<'_>, path: &str) -> Answer {
+        let (method, body) = (request.method, &request.body);
+        let space = self.spaces.entry(request.namespace.to_owned()).or_default();
         let found = path
             .split_once('/')
-            .and_then(|(mount, rest)| Some((self.mounts.get_mut(mount)?, rest)));
+            .and_then(|(mount, rest)| Some((space.mounts.get_mut(mount)?, rest)));
         let Some((mount, rest)) = found else {
             return errors(StatusCode::NOT_FOUND, "no handler for route");
         };

@@ -2,7 +2,9 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a suite fails by panicking")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod log_in;
+
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use procura_core::{
     ports::BoxFuture,
@@ -25,12 +27,41 @@ pub struct Server {
 pub struct Access<'a> {
     /// Of the server.
     pub address: &'a str,
-    /// File that holds the source's token, mode 0600.
-    pub token_file: &'a Path,
+    /// The namespace, if not the root's.
+    pub namespace: Option<&'a str>,
+    /// How to come to a token.
+    pub log_in: LogIn<'a>,
     /// Mount path of a KV 1 engine.
     pub kv1: &'a str,
     /// Mount path of a KV 2 engine.
     pub kv2: &'a str,
+}
+
+/// A way to log in. Its file has mode 0600.
+#[derive(Clone, Copy)]
+pub enum LogIn<'a> {
+    /// With a token in a file.
+    TokenFile(&'a Path),
+    /// With AppRole.
+    AppRole {
+        /// Mount path, without `auth/`.
+        mount: &'a str,
+        /// The role's id.
+        role_id: &'a str,
+        /// Holds the secret id.
+        secret_id_file: &'a Path,
+    },
+    /// With a JWT, at the method JWT or Kubernetes.
+    Jwt {
+        /// `jwt` or `kubernetes`
+        kind: &'a str,
+        /// Mount path, without `auth/`.
+        mount: &'a str,
+        /// The role's name.
+        role: &'a str,
+        /// Holds the JWT.
+        token_file: &'a Path,
+    },
 }
 
 /// Sources over one server. Background work goes on while this lives.
@@ -43,32 +74,26 @@ pub trait Opened {
 }
 
 /// Runs everything; panics where the source or the server does otherwise. `id` makes the names of mounts unique at
-/// a server that others use too; `token_file` is written by the suite.
-pub async fn vault_suite<O: Opened>(server: &Server, id: &str, token_file: &Path, open: impl Fn(&Access<'_>) -> O) {
+/// a server that others use too, which must reach this machine's loopback addresses; files are written to `folder`.
+pub async fn vault_suite<O: Opened>(server: &Server, id: &str, folder: &Path, open: impl Fn(&Access<'_>) -> O) {
     println!("the Vault suite runs against {} at {}", server.name, server.address);
-    let admin = Admin {
-        http: client(),
-        server,
-        kv1: format!("procura-test-{id}-1"),
-        kv2: format!("procura-test-{id}-2"),
-    };
-    admin.mount(&admin.kv1, "1").await;
-    admin.mount(&admin.kv2, "2").await;
-    let access = Access {
-        address: &server.address,
-        token_file,
-        kv1: &admin.kv1,
-        kv2: &admin.kv2,
-    };
+    let admin = Admin::new(server, id, None);
+    admin.mount_engines().await;
+    let token_file = &folder.join("token");
+    write_private(token_file, "");
     admin.put_token(token_file, "600s").await;
-    let opened = open(&access);
+    let opened = open(&admin.access(LogIn::TokenFile(token_file)));
     versions_of_kv2_are_its_own(&admin, &opened).await;
     versions_of_kv1_follow_the_content(&admin, &opened).await;
     a_field_is_read_alone(&admin, &opened).await;
     what_is_missing_or_deleted_is_an_error(&admin, &opened).await;
     a_revoked_token_is_replaced_by_the_one_in_the_file(&admin, &opened, token_file).await;
     a_short_token_is_renewed(&admin, &opened, token_file).await;
-    admin.unmount().await;
+    drop(opened);
+    log_in::each_way_follows_its_proof(&admin, folder, &open).await;
+    log_in::no_read_meets_the_end_of_a_token(&admin, folder, &open).await;
+    log_in::a_namespace_has_its_own_secrets_and_log_ins(&admin, folder, &open).await;
+    admin.unmount_engines().await;
 }
 
 async fn versions_of_kv2_are_its_own(admin: &Admin<'_>, opened: &impl Opened) {
@@ -168,6 +193,11 @@ fn check(secret: &Arc<SourceSecret>, version: &str, text: &str) {
     assert_eq!((secret.version.as_str(), secret.value.expose()), (version, text));
 }
 
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("the token file")
 }
@@ -184,20 +214,43 @@ fn client() -> Client {
 struct Admin<'a> {
     http: Client,
     server: &'a Server,
+    id: &'a str,
+    namespace: Option<String>,
     kv1: String,
     kv2: String,
 }
 
-impl Admin<'_> {
+impl<'a> Admin<'a> {
+    fn new(server: &'a Server, id: &'a str, namespace: Option<String>) -> Self {
+        Self {
+            http: client(),
+            server,
+            id,
+            namespace,
+            kv1: format!("procura-test-{id}-1"),
+            kv2: format!("procura-test-{id}-2"),
+        }
+    }
+
+    fn access<'b>(&'b self, log_in: LogIn<'b>) -> Access<'b> {
+        Access {
+            address: &self.server.address,
+            namespace: self.namespace.as_deref(),
+            log_in,
+            kv1: &self.kv1,
+            kv2: &self.kv2,
+        }
+    }
+
     async fn call(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
-        let answer = self
+        let mut request = self
             .http
             .request(method, format!("{}/v1/{path}", self.server.address))
-            .header("x-vault-token", &self.server.root_token)
-            .body(body.to_string())
-            .send()
-            .await
-            .expect("the server answers");
+            .header("x-vault-token", &self.server.root_token);
+        if let Some(namespace) = &self.namespace {
+            request = request.header("x-vault-namespace", namespace);
+        }
+        let answer = request.body(body.to_string()).send().await.expect("the server answers");
         let status = answer.status();
         let text = answer.text().await.expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
@@ -209,9 +262,11 @@ impl Admin<'_> {
         answer
     }
 
-    async fn mount(&self, name: &str, version: &str) {
-        let body = json!({ "type": "kv", "options": { "version": version } });
-        self.in_time(&format!("sys/mounts/{name}"), &body).await;
+    async fn mount_engines(&self) {
+        for (mount, version) in [(&self.kv1, "1"), (&self.kv2, "2")] {
+            let body = json!({ "type": "kv", "options": { "version": version } });
+            self.in_time(&format!("sys/mounts/{mount}"), &body).await;
+        }
     }
 
     /// Posts until it is taken: a server that has just started is not ready yet, nor is a new KV 2 engine.
@@ -225,7 +280,7 @@ impl Admin<'_> {
         panic!("{path} cannot be written");
     }
 
-    async fn unmount(&self) {
+    async fn unmount_engines(&self) {
         for mount in [&self.kv1, &self.kv2] {
             self.must(Method::DELETE, &format!("sys/mounts/{mount}"), &Value::Null)
                 .await;

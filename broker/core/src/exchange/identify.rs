@@ -35,10 +35,7 @@ pub(super) async fn identify(ports: &Ports, admitted: &mut Admitted, request: &T
     check_token(catalogue, &token, admitted.now).map_err(at_fault)?;
     check_audience(catalogue, &token, &[&resource]).map_err(at_fault)?;
     let principal = principal(catalogue, &token.issuer, &token.sub).map_err(at_fault)?;
-    let subject = Subject {
-        principal,
-        token,
-    };
+    let subject = Subject { principal, token };
     note_subject(admitted, &subject);
 
     let actor = actor::resolve(ports, admitted, &subject, request).await?;

@@ -24,7 +24,7 @@ struct File {
     store: Spanned<StoreKeys>,
     keys: Keys,
     #[serde(default)]
-    sources: BTreeMap<Name, SourceConfig>,
+    sources: BTreeMap<Name, Spanned<SourceConfig>>,
     #[serde(default)]
     network: Network,
     tls: Option<TlsKeys>,
@@ -119,7 +119,10 @@ impl Checker<'_> {
         let sources = file
             .sources
             .into_iter()
-            .map(|(name, source)| (name, self.source(source)))
+            .map(|(name, source)| {
+                let source = self.source(&name, source);
+                (name, source)
+            })
             .collect();
         let tls = self.tls(file.tls, &file.listen);
         let mint_budget = file.mint_budget.map_or(Some(MINT_BUDGET), |text| self.budget(&text));
@@ -181,7 +184,11 @@ impl Checker<'_> {
         }
     }
 
-    fn key_source(&mut self, text: &Spanned<String>, sources: &BTreeMap<Name, SourceConfig>) -> Option<String> {
+    fn key_source(
+        &mut self,
+        text: &Spanned<String>,
+        sources: &BTreeMap<Name, Spanned<SourceConfig>>,
+    ) -> Option<String> {
         let reference = match text.get_ref().parse::<Reference>() {
             Ok(reference) => reference,
             Err(error) => {
@@ -196,13 +203,14 @@ impl Checker<'_> {
         Some(text.get_ref().clone())
     }
 
-    fn source(&mut self, mut source: SourceConfig) -> SourceConfig {
-        match &mut source {
-            SourceConfig::File(file) => file.root = self.path(&file.root),
-            SourceConfig::Vault(vault) => {
-                vault.token_file = self.path(&vault.token_file);
-                vault.ca_file = vault.ca_file.take().map(|path| self.path(&path));
-            }
+    fn source(&mut self, name: &Name, source: Spanned<SourceConfig>) -> SourceConfig {
+        let at = source.span().start;
+        let mut source = source.into_inner();
+        for mistake in source.mistakes() {
+            self.wrong(Some(at), format!("[sources.{name}] {mistake}"));
+        }
+        for path in source.paths() {
+            *path = self.path(path);
         }
         source
     }
@@ -328,6 +336,58 @@ root = "secrets"
         procura.toml:10: keys.token.source: there is no [sources.owm]
         procura.toml:1: mint_budget is a time between 5s and 60s
         ");
+    }
+
+    #[test]
+    fn every_mistake_of_a_source_is_listed_with_its_key() {
+        let vault = r#"
+[sources.vault]
+kind = "vault"
+address = "http://vault.example.com"
+namespace = "team/"
+approle = { role_id = "r", mount = "auth/approle" }
+kubernetes = { role = "r", token_file = "token" }
+mounts = { "/kv" = 2 }
+"#;
+        insta::assert_snapshot!(mistakes(&format!("{GOOD}{vault}")), @r#"
+        procura.toml:15: [sources.vault] address: a token is sent over https only (plain http on loopback excepted)
+        procura.toml:15: [sources.vault] approle, kubernetes: name one way to log in only
+        procura.toml:15: [sources.vault] namespace: "team/" is no path of a namespace, such as team or team/prod
+        procura.toml:15: [sources.vault] mounts: "/kv" is no path of a mount
+        procura.toml:15: [sources.vault] approle.secret_id_file is missing
+        procura.toml:15: [sources.vault] approle.mount: "auth/approle" is no path of an auth method, such as approle (without auth/)
+        "#);
+        let more = vault.replace("role_id", "roleid");
+        insta::assert_snapshot!(mistakes(&format!("{GOOD}{more}")), @"procura.toml:15: unknown field `roleid`, expected one of `mount`, `role_id`, `secret_id_file`");
+        let other = vault.replace("kind = \"vault\"", "kind = \"chest\"");
+        insta::assert_snapshot!(mistakes(&format!("{GOOD}{other}")), @"procura.toml:16: unknown variant `chest`, expected `file` or `vault`");
+    }
+
+    #[test]
+    fn files_of_a_source_are_taken_from_the_folder_of_the_file() {
+        let vault = "\n[sources.vault]\nkind = \"vault\"\naddress = \"https://v.example.com\"\nmounts = { kv = 2 }\n";
+        for (line, file) in [
+            ("token_file = \"t\"", "token_file: Some(\"/etc/procura/t\")"),
+            (
+                "approle = { role_id = \"r\", secret_id_file = \"s\" }",
+                "secret_id_file: \"/etc/procura/s\"",
+            ),
+            (
+                "jwt = { role = \"r\", token_file = \"t\" }",
+                "token_file: \"/etc/procura/t\"",
+            ),
+            (
+                "kubernetes = { role = \"r\", token_file = \"/run/t\" }",
+                "token_file: \"/run/t\"",
+            ),
+            (
+                "ca_file = \"ca\"\ntoken_file = \"t\"",
+                "ca_file: Some(\"/etc/procura/ca\")",
+            ),
+        ] {
+            let config = check(&format!("{GOOD}{vault}{line}"), Path::new("/etc/procura")).expect("config");
+            assert!(format!("{config:?}").contains(file), "{file}");
+        }
     }
 
     #[test]

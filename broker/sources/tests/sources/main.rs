@@ -4,5 +4,6 @@
 
 mod file;
 mod kit;
+mod login;
 mod suite;
 mod vault;

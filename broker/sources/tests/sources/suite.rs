@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use procura_contract::{
     manual_clock::ManualClock,
     vault::{FakeVault, ROOT_TOKEN},
-    vault_suite::{Access, Opened, Server, vault_suite},
+    vault_suite::{Access, LogIn, Opened, Server, vault_suite},
 };
 use procura_core::{
     Timestamp,
@@ -23,7 +23,7 @@ use procura_core::{
 use procura_sources::Sources;
 use tempfile::TempDir;
 
-use crate::kit::{Counting, settle, write};
+use crate::kit::{Counting, settle};
 
 #[tokio::test]
 async fn the_suite_holds_against_the_fake() {
@@ -35,7 +35,7 @@ async fn the_suite_holds_against_the_fake() {
         address: fake.address.clone(),
         root_token: ROOT_TOKEN.to_owned(),
     };
-    suite(&server, &dir.path().join("token"), Time::Manual(clock)).await;
+    suite(&server, dir.path(), Time::Manual(clock)).await;
 }
 
 #[tokio::test]
@@ -47,15 +47,12 @@ async fn the_suite_holds_against_a_real_server_where_there_is_one() {
         );
         return;
     };
-    suite(&server, &dir.path().join("token"), Time::Real).await;
+    suite(&server, dir.path(), Time::Real).await;
 }
 
-async fn suite(server: &Server, token_file: &Path, time: Time) {
-    write(token_file, "");
-    vault_suite(server, &std::process::id().to_string(), token_file, |access| {
-        Running::open(access, time.clone())
-    })
-    .await;
+async fn suite(server: &Server, folder: &Path, time: Time) {
+    let id = std::process::id().to_string();
+    vault_suite(server, &id, folder, |access| Running::open(access, time.clone())).await;
 }
 
 /// How time passes.
@@ -78,10 +75,12 @@ impl Running {
             Time::Manual(clock) => Arc::clone(clock) as _,
             Time::Real => Arc::new(RealClock(tokio::time::Instant::now())),
         };
+        let namespace = access.namespace.map(|name| format!("namespace = '{name}'\n"));
         let settings = format!(
-            "[vault]\nkind = 'vault'\naddress = '{}'\ntoken_file = '{}'\nmounts = {{ {} = 1, {} = 2 }}\nallow = ['**']",
+            "[vault]\nkind = 'vault'\naddress = '{}'\n{}{}\nmounts = {{ {} = 1, {} = 2 }}\nallow = ['**']",
             access.address,
-            access.token_file.display(),
+            namespace.unwrap_or_default(),
+            log_in(access.log_in),
             access.kv1,
             access.kv2
         );
@@ -91,6 +90,29 @@ impl Running {
         #[expect(clippy::disallowed_methods, reason = "ends with the test")]
         let task = tokio::spawn(async move { background.run(futures_util::future::pending().boxed()).await });
         Self { sources, time, task }
+    }
+}
+
+fn log_in(way: LogIn<'_>) -> String {
+    match way {
+        LogIn::TokenFile(file) => format!("token_file = '{}'", file.display()),
+        LogIn::AppRole {
+            mount,
+            role_id,
+            secret_id_file,
+        } => format!(
+            "approle = {{ mount = '{mount}', role_id = '{role_id}', secret_id_file = '{}' }}",
+            secret_id_file.display()
+        ),
+        LogIn::Jwt {
+            kind,
+            mount,
+            role,
+            token_file,
+        } => format!(
+            "{kind} = {{ mount = '{mount}', role = '{role}', token_file = '{}' }}",
+            token_file.display()
+        ),
     }
 }
 

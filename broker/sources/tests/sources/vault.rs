@@ -328,11 +328,48 @@ async fn settings_that_cannot_work_are_errors_that_name_the_source() {
     let clock = Arc::new(ManualClock::default());
     let good = settings("vault", "https://vault.example.com", Path::new("/run/token"));
     assert!(sources(&good, &clock).is_ok());
+    let approle = "approle = { role_id = 'r', secret_id_file = '/s' }";
+    let another = |line: &str| good.replace("token_file = '/run/token'", line);
+    for fine in [
+        approle,
+        "jwt = { role = 'r', token_file = '/t' }",
+        "kubernetes = { role = 'r', token_file = '/t', mount = 'clusters/one' }\nnamespace = 'team/prod'",
+    ] {
+        assert!(sources(&another(fine), &clock).is_ok(), "{fine}");
+    }
     for (bad, problem) in [
         (good.replace("https", "http"), "over https only"),
         (good.replace(".com", ".com/v1"), "nothing more"),
         (good.replace("kv =", "\"../sys\" ="), "no path of a mount"),
         (format!("{good}ca_file = '/nowhere/ca.pem'"), "/nowhere/ca.pem"),
+        (
+            another(""),
+            "name one way to log in: token_file, approle, jwt or kubernetes",
+        ),
+        (
+            format!("{good}{approle}"),
+            "token_file, approle: name one way to log in only",
+        ),
+        (
+            another("approle = { secret_id_file = '/s' }"),
+            "approle.role_id is missing",
+        ),
+        (
+            another("approle = { role_id = 'r' }"),
+            "approle.secret_id_file is missing",
+        ),
+        (another("jwt = {}"), "jwt.role is missing; jwt.token_file is missing"),
+        (
+            another("kubernetes = { role = 'r', token_file = '/t', mount = 'auth/kubernetes' }"),
+            "kubernetes.mount: \"auth/kubernetes\" is no path",
+        ),
+        (format!("{good}namespace = 'team/'"), "namespace: \"team/\" is no path"),
+        (format!("{good}namespace = \"a\\nX-Vault-Token: b\""), "namespace: "),
+        (
+            good.replace("https", "http").replace("kv =", "\"../sys\" =") + approle,
+            "over https only (plain http on loopback excepted); token_file, approle: name one way to log in only; \
+             mounts: ",
+        ),
     ] {
         let error = sources(&bad, &clock).err().expect("refused").to_string();
         assert!(
