@@ -309,7 +309,15 @@ async fn req_060_a_revocation_says_done_queued_or_until() {
     let issued = world.exchange(&ROWS).await.expect("issued");
     *world.external.undo_fails.lock().expect("lock") = true;
     let form = format!("token={}&token_type_hint=session", issued.session);
-    let records = || world.ledger.records(Default::default(), Page { before: None, limit: 100 });
+    let records = || {
+        world.ledger.records(
+            Default::default(),
+            Page {
+                before: None,
+                limit: 100,
+            },
+        )
+    };
     for _ in 0..2 {
         let before = records().await.expect("store").len();
         assert_eq!(revoke(&world, "tickets", &form).await, Some(RevocationStatus::Queued));
