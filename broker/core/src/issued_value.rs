@@ -13,9 +13,19 @@ use crate::{
 /// the log needs no index of random digests; nothing of it is believed, because the record's digest must be
 /// that of the whole value. Other values are found by their digest.
 pub async fn record(ledger: &dyn Ledger, value: &Secret) -> Result<Option<Stored>, StoreError> {
-    let digest = value.digest();
-    if let Some(id) = named(value)
-        && let Some(stored) = ledger.record(id).await?
+    match named(value) {
+        Some(id) => named_record(ledger, id, value.digest()).await,
+        None => ledger.record_by_value(value.digest()).await,
+    }
+}
+
+/// The record of an issued value with this digest that names this record.
+pub(crate) async fn named_record(
+    ledger: &dyn Ledger,
+    id: IssuanceId,
+    digest: Digest,
+) -> Result<Option<Stored>, StoreError> {
+    if let Some(stored) = ledger.record(id).await?
         && issued(&stored) == Some(digest)
     {
         return Ok(Some(stored));
@@ -28,7 +38,7 @@ pub async fn record(ledger: &dyn Ledger, value: &Secret) -> Result<Option<Stored
     clippy::disallowed_methods,
     reason = "claims are no secret; the signature is not read"
 )]
-fn named(value: &Secret) -> Option<IssuanceId> {
+pub fn named(value: &Secret) -> Option<IssuanceId> {
     #[derive(Deserialize)]
     struct Claims {
         jti: String,

@@ -431,11 +431,19 @@ pub struct SessionFilter {
     pub live_at: Option<Timestamp>,
 }
 
-/// Filters of leases.
+/// Filters of `GET /v1/leases`; all that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaseFilter {
     /// The target.
     pub target: Option<Name>,
+    /// Version of the source's secret that made it.
+    pub source_version: Option<String>,
+    /// The subject's id, of the session.
+    pub subject: Option<QualifiedId>,
+    /// The actor, of the session.
+    pub actor: Option<QualifiedId>,
+    /// The server, of the session.
+    pub server: Option<Name>,
     /// The session.
     pub session: Option<SessionId>,
     /// Their state.
@@ -486,9 +494,14 @@ pub trait Ledger: Send + Sync {
     /// where it is unknown, ended or revoked already (the record is appended all the same).
     fn revoke(&self, id: IssuanceId, entry: Entry) -> BoxFuture<'_, Result<Option<Held>, StoreError>>;
 
-    /// Takes leases that are due: undoing ones whose time has come, live ones past their end, intended
-    /// ones whose deadline is over by the claim's margin. Live and intended ones become undoing.
-    fn take_due(&self, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
+    /// Targets that have a lease which is due, see [`Self::take_due`]. What this costs depends on the number
+    /// of targets, not of leases.
+    fn due_targets(&self, now: Timestamp, margin: Duration) -> BoxFuture<'_, Result<Vec<Name>, StoreError>>;
+
+    /// Takes leases of one target that are due, the longest due first: undoing ones whose time has come,
+    /// live ones past their end, intended ones whose deadline is over by the claim's margin. Live and
+    /// intended ones become undoing.
+    fn take_due(&self, target: Name, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
 
     /// Takes one undoing lease at once, if no attempt of somebody else is under way.
     fn take(&self, id: IssuanceId, claim: Claim) -> BoxFuture<'_, Result<Option<Lease>, StoreError>>;
@@ -501,9 +514,6 @@ pub trait Ledger: Send + Sync {
 
     /// Leases, newest first.
     fn leases(&self, filter: LeaseFilter, page: Page) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
-
-    /// When the next lease is due: the earliest of all next attempts, ends and deadlines.
-    fn next_due(&self, margin: Duration) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
 
     /// Sessions whose time is over or that are idle, and that nobody ended.
     fn expired_sessions(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>>;

@@ -19,5 +19,6 @@ pub mod revoke;
 pub mod source;
 pub mod undo;
 pub mod uses;
+pub mod whois;
 
 pub use jiff::Timestamp;

@@ -262,8 +262,7 @@ fn end_entry(
 
 /// Undoes what is leased, now; what is not leased lives until its end wherever it is checked offline.
 pub(crate) async fn report(ports: &Ports, held: Vec<Held>) -> Vec<CredentialReport> {
-    let leased = held.iter().filter(|held| held.leased).map(|held| held.id).collect();
-    let undone = undo::undo_now(ports, leased).await;
+    let undone = undo::undo_now(ports, held.iter().filter(|held| held.leased)).await;
     let status = |held: &Held| match undone.iter().find(|(id, _)| *id == held.id) {
         None => RevocationStatus::Until,
         Some((_, true)) => RevocationStatus::Done,

@@ -1,23 +1,30 @@
 //! Undoing: one engine for all kinds. It sweeps what is due, asks until the target confirms, ends
-//! sessions whose time is over, and looks at targets for what the store does not know.
+//! sessions whose time is over, and looks at targets for what the store does not know. Each target has
+//! its own few attempts at once and its own breaker, so that none keeps another waiting.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+mod inventory;
+mod lanes;
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt, StreamExt,
     future::{BoxFuture, Either, join_all, select},
-    stream::FuturesUnordered,
+    stream::{self, FuturesUnordered},
 };
+use procura_wire::Name;
 
 use crate::{
     Timestamp,
     exchange::UNDO_WAIT,
     ids::{Handle, IssuanceId},
-    kind::{Minter, Place, UndoError},
-    ledger::{AppendError, Claim, Conditions, EndedBy, Lease, LeaseState, StoreError, Undone},
+    kind::{Minter, UndoError},
+    ledger::{AppendError, Claim, Conditions, EndedBy, Held, Lease, LeaseState, StoreError, Undone},
     operator,
     ports::{Ports, Snapshot},
 };
+use inventory::inventory;
+use lanes::{Lanes, Said, WIDTH};
 
 /// Time after an intent's deadline during which nobody else touches it.
 pub const MARGIN: Duration = Duration::from_secs(5);
@@ -27,9 +34,8 @@ const VISIBILITY: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(250);
+/// Sessions that are ended at each look.
 const BATCH: u32 = 64;
-const IN_FLIGHT: usize = 64;
-const INVENTORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One attempt to undo by handle while a request waits.
 pub async fn attempt(ports: &Ports, minter: &dyn Minter, handle: &Handle) -> Result<(), UndoError> {
@@ -47,32 +53,45 @@ async fn within(
     }
 }
 
+/// What was under way and is over.
+enum Over {
+    /// The inventory; when to look again.
+    Inventory(Duration),
+    /// An undo at this target.
+    Undo(Name, Said),
+}
+
 /// Runs until `stop` ends, then lets attempts under way finish.
 pub async fn run(ports: Arc<Ports>, stop: BoxFuture<'static, ()>) {
     let mut stop = stop.fuse();
-    let mut under_way = FuturesUnordered::<BoxFuture<'_, Option<Duration>>>::new();
+    let mut lanes = Lanes::default();
+    let mut under_way = FuturesUnordered::<BoxFuture<'_, Over>>::new();
     let mut inventory_due = Some(Duration::ZERO);
     'running: loop {
         if inventory_due.is_some_and(|due| ports.clock.monotonic() >= due) {
             inventory_due = None;
             let again = ports.clock.monotonic() + LAST_RETRY;
-            under_way.push(survived(inventory(&ports).map(Some), Some(again)));
+            under_way.push(survived(inventory(&ports).map(Over::Inventory), Over::Inventory(again)));
         }
-        if under_way.len() < IN_FLIGHT {
-            match due(&ports).await {
-                Ok(leases) => {
-                    let undo = |lease| survived(undo(&ports, lease).map(|()| None), None);
-                    under_way.extend(leases.into_iter().map(undo));
-                }
-                Err(error) => tracing::warn!(%error, "cannot look for what is due"),
-            }
+        match due(&ports, &mut lanes).await {
+            Ok(leases) => under_way.extend(leases.into_iter().map(|lease| {
+                let target = lease.target.clone();
+                let said = move |said| Over::Undo(target.clone(), said);
+                survived(undo(&ports, lease).map(said.clone()), said(Said::Failed))
+            })),
+            Err(error) => tracing::warn!(%error, "cannot look for what is due"),
         }
         let mut tick = ports.clock.sleep(TICK).fuse();
         loop {
             futures_util::select_biased! {
                 () = stop => break 'running,
                 () = tick => break,
-                done = under_way.select_next_some() => inventory_due = done.or(inventory_due),
+                over = under_way.select_next_some() => match over {
+                    Over::Inventory(again) => inventory_due = Some(again),
+                    Over::Undo(target, said) => if lanes.end(&target, said, ports.clock.monotonic()) {
+                        break;
+                    },
+                },
             }
         }
     }
@@ -91,18 +110,33 @@ fn survived<'a, T: Send + 'a>(work: impl Future<Output = T> + Send + 'a, panicke
     .boxed()
 }
 
-/// Leases to undo now. Sessions that cannot be ended keep none of them waiting, nor does a wall clock
-/// that is behind: nothing is issued meanwhile, but what was is undone.
-async fn due(ports: &Ports) -> Result<Vec<Lease>, StoreError> {
+/// Leases to undo now, as many of each target as there is room for. Sessions that cannot be ended keep
+/// none of them waiting, nor does a wall clock that is behind: nothing is issued meanwhile, but what was
+/// is undone.
+async fn due(ports: &Ports, lanes: &mut Lanes) -> Result<Vec<Lease>, StoreError> {
     let now = late_now(ports);
     if let Err(error) = end_sessions(ports, now).await {
         tracing::warn!(%error, "cannot end sessions whose time is over");
     }
+    let at = ports.clock.monotonic();
     // Taking is a durable write; an idle broker makes none.
-    match ports.ledger.next_due(MARGIN).await? {
-        Some(next) if next <= now => ports.ledger.take_due(claim(ports, now), BATCH).await,
-        _ => Ok(Vec::new()),
+    let targets = ports.ledger.due_targets(now, MARGIN).await?.into_iter();
+    let roomy = targets.map(|target| (lanes.room(&target, at), target));
+    let takes = roomy.filter(|(room, _)| *room > 0).map(|(room, target)| async move {
+        let taken = ports.ledger.take_due(target.clone(), claim(ports, now), room).await;
+        (target, room, taken)
+    });
+    let mut due = Vec::new();
+    for (target, room, taken) in join_all(takes).await {
+        match taken {
+            Ok(leases) => {
+                lanes.begin(&target, leases.len(), room);
+                due.extend(leases);
+            }
+            Err(error) => tracing::warn!(%error, %target, "cannot take what is due"),
+        }
     }
+    Ok(due)
 }
 
 async fn end_sessions(ports: &Ports, now: Timestamp) -> Result<(), StoreError> {
@@ -127,28 +161,29 @@ fn claim(ports: &Ports, now: Timestamp) -> Claim {
 }
 
 /// Undoes a lease that this replica has taken, and notes how that ended.
-async fn undo(ports: &Ports, lease: Lease) {
+async fn undo(ports: &Ports, lease: Lease) -> Said {
     if let Err(error) = record_abort(ports, &lease).await {
         tracing::warn!(%error, issuance = %lease.id, "cannot record an interrupted mint");
-        return;
+        return Said::Nothing;
     }
-    let undone = ask(ports, &lease, ATTEMPT).await;
+    let (said, undone) = ask(ports, &lease, ATTEMPT).await;
     match ports.ledger.settle(lease.id, lease.owner, undone).await {
         Ok(true) => {}
         Ok(false) => tracing::info!(handle = %lease.handle, "somebody else took the lease over"),
         Err(error) => tracing::warn!(handle = %lease.handle, %error, "cannot note an undo"),
     }
+    said
 }
 
 /// One attempt at a lease that this replica has taken.
-async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> Undone {
+async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> (Said, Undone) {
     let (handle, target) = (&lease.handle, &lease.target);
-    let problem = match minter_of(&ports.active.snapshot(), lease) {
+    let (said, problem) = match minter_of(&ports.active.snapshot(), lease) {
         Ok(minter) => match within(ports, time, minter.undo(handle)).await {
-            Ok(()) => return Undone::Gone,
+            Ok(()) => return (Said::Gone, Undone::Gone),
             Err(UndoError(problem)) => {
                 tracing::warn!(%handle, %target, problem, "not undone yet");
-                problem
+                (Said::Failed, problem)
             }
         },
         // It stays so until the bundle changes: worth one warning.
@@ -158,13 +193,11 @@ async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> Undone {
             } else {
                 tracing::info!(%handle, %target, problem, "still not undone");
             }
-            problem
+            (Said::Nothing, problem)
         }
     };
-    Undone::Retry {
-        at: ports.clock.now() + backoff(lease.attempts),
-        problem,
-    }
+    let at = ports.clock.now() + backoff(lease.attempts);
+    (said, Undone::Retry { at, problem })
 }
 
 /// The minter of the place where the lease's credential was made. Any other place would confirm that
@@ -197,64 +230,28 @@ async fn record_abort(ports: &Ports, lease: &Lease) -> Result<(), AppendError> {
     }
 }
 
-/// Undoes these leases now, waiting a bounded time for each; tells which are gone.
-pub(crate) async fn undo_now(ports: &Ports, ids: Vec<IssuanceId>) -> Vec<(IssuanceId, bool)> {
-    join_all(ids.into_iter().map(|id| async move { (id, undo_one(ports, id).await) })).await
+/// Undoes these leases now, a few at once of each target, waiting a bounded time; tells which are gone.
+/// What the time does not reach is the sweeper's.
+pub(crate) async fn undo_now(ports: &Ports, leased: impl Iterator<Item = &Held>) -> Vec<(IssuanceId, bool)> {
+    let mut targets = BTreeMap::<&Name, Vec<IssuanceId>>::new();
+    for held in leased {
+        targets.entry(&held.target).or_default().push(held.id);
+    }
+    let end = ports.clock.monotonic() + UNDO_WAIT;
+    let undo = |id| async move { (id, ports.clock.monotonic() < end && undo_one(ports, id).await) };
+    let at_target = |ids: Vec<IssuanceId>| stream::iter(ids).map(undo).buffered(WIDTH as usize).collect::<Vec<_>>();
+    join_all(targets.into_values().map(at_target)).await.concat()
 }
 
 async fn undo_one(ports: &Ports, id: IssuanceId) -> bool {
     let Ok(Some(lease)) = ports.ledger.take(id, claim(ports, late_now(ports))).await else {
         return is_gone(ports, id).await;
     };
-    let undone = ask(ports, &lease, UNDO_WAIT).await;
-    let gone = undone == Undone::Gone;
-    gone & matches!(ports.ledger.settle(lease.id, lease.owner, undone).await, Ok(true))
+    let (said, undone) = ask(ports, &lease, UNDO_WAIT).await;
+    let settled = ports.ledger.settle(lease.id, lease.owner, undone).await;
+    (said == Said::Gone) & matches!(settled, Ok(true))
 }
 
 async fn is_gone(ports: &Ports, id: IssuanceId) -> bool {
     matches!(ports.ledger.lease(id).await, Ok(Some(lease)) if lease.state == LeaseState::Gone)
-}
-
-/// Looks at every external target for handles of this installation that no lease accounts for, and
-/// undoes them. Answers when to look again: soon, where a target was away.
-async fn inventory(ports: &Ports) -> Duration {
-    let snapshot = ports.active.snapshot();
-    let mut again = INVENTORY;
-    for (name, minter) in &snapshot.minters {
-        let external = snapshot
-            .judge
-            .catalogue()
-            .targets
-            .get(name)
-            .is_some_and(|t| t.kind.place == Place::External);
-        if !external {
-            continue;
-        }
-        match minter.inventory().await {
-            Ok(handles) => {
-                for handle in handles {
-                    undo_stranger(ports, &**minter, &handle).await;
-                }
-            }
-            Err(error) => {
-                again = LAST_RETRY;
-                tracing::warn!(target = %name, %error, "no inventory");
-            }
-        }
-    }
-    ports.clock.monotonic() + again
-}
-
-async fn undo_stranger(ports: &Ports, minter: &dyn Minter, handle: &Handle) {
-    let Some(id) = handle.issuance() else { return };
-    let known = match ports.ledger.lease(id).await {
-        Ok(lease) => lease.is_some_and(|lease| lease.state != LeaseState::Gone),
-        Err(_) => true,
-    };
-    if !known {
-        tracing::warn!(%handle, "found at the target, not in the store: undone");
-        if let Err(error) = attempt(ports, minter, handle).await {
-            tracing::warn!(%handle, %error, "not undone yet");
-        }
-    }
 }

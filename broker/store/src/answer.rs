@@ -18,7 +18,7 @@ pub(crate) enum Write {
     Open(Box<Session>),
     End(SessionId, EndedBy, Box<Entry>),
     Revoke(IssuanceId, Box<Entry>),
-    TakeDue(Claim, u32),
+    TakeDue(Name, Claim, u32),
     Take(IssuanceId, Claim),
     Settle(IssuanceId, Owner, Undone),
     KeepBundle(Digest, Vec<u8>),

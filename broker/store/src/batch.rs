@@ -73,7 +73,7 @@ impl<'c, D: Db> Batch<'c, D> {
                 let held = self.revoke(*id, entry.index.at).await?;
                 Answer::Held(held.map(|held| vec![held]))
             }
-            Write::TakeDue(claim, limit) => Answer::Leases(self.take_due(claim, *limit).await?),
+            Write::TakeDue(target, claim, limit) => Answer::Leases(self.take_due(target, claim, *limit).await?),
             Write::Take(id, claim) => Answer::Leases(self.take(*id, claim).await?),
             Write::Settle(id, owner, undone) => Answer::Settled(self.settle(*id, *owner, undone).await?),
             Write::KeepBundle(digest, content) => {

@@ -4,6 +4,7 @@ use procura_core::{
     ids::IssuanceId,
     ledger::{Claim, Lease, Owner, Undone},
 };
+use procura_wire::Name;
 
 use crate::{
     answer::Failure,
@@ -15,9 +16,10 @@ use crate::{
 
 impl<D: Db> Batch<'_, D> {
     /// One that cannot be read keeps no other waiting; it comes up again at each of its turns.
-    pub(crate) async fn take_due(&mut self, claim: &Claim, limit: u32) -> Result<Vec<Lease>, Failure> {
+    pub(crate) async fn take_due(&mut self, target: &Name, claim: &Claim, limit: u32) -> Result<Vec<Lease>, Failure> {
         let mut args = claimed(claim);
         args.push((claim.now - claim.margin).into());
+        args.push(target.to_string().into());
         args.push(i64::from(limit).into());
         let rows = self.rows::<LeaseRow>(D::SQL.take_due, args).await?;
         let read = |row: LeaseRow| {

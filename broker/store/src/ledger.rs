@@ -15,7 +15,7 @@ use procura_core::{
     },
     ports::BoxFuture,
 };
-use procura_wire::Digest;
+use procura_wire::{Digest, Name};
 use sqlx::{AssertSqlSafe, Pool, SqlSafeStr, SqlStr};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -28,7 +28,7 @@ use crate::{
     batch::FORGET_AT_ONCE,
     db::{Arg, Db, Row},
     reads::{self, Select},
-    rows::{BytesRow, HeldRow, IntoDomain, LeaseRow, MarkRow, NumberRow, RecordRow, SessionRow},
+    rows::{BytesRow, HeldRow, IntoDomain, LeaseRow, MarkRow, NumberRow, RecordRow, SessionRow, TextRow},
     sql,
     writer::Shared,
 };
@@ -215,8 +215,22 @@ impl<D: Db> Ledger for Store<D> {
         })
     }
 
-    fn take_due(&self, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
-        Box::pin(self.leases_by(Write::TakeDue(claim, limit)))
+    fn due_targets(&self, now: Timestamp, margin: Duration) -> BoxFuture<'_, Result<Vec<Name>, StoreError>> {
+        Box::pin(async move {
+            let args = vec![now.into(), (now - margin).into()];
+            let rows = self.rows::<TextRow>(sql::DUE_TARGETS.into_sql_str(), args).await?;
+            // One that cannot be read keeps no other waiting.
+            let read = |row: TextRow| {
+                let read = row.text.parse();
+                read.inspect_err(|_| tracing::error!(target = row.text, "leases of what is no target"))
+                    .ok()
+            };
+            Ok(rows.into_iter().filter_map(read).collect())
+        })
+    }
+
+    fn take_due(&self, target: Name, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
+        Box::pin(self.leases_by(Write::TakeDue(target, claim, limit)))
     }
 
     fn take(&self, id: IssuanceId, claim: Claim) -> BoxFuture<'_, Result<Option<Lease>, StoreError>> {
@@ -238,18 +252,6 @@ impl<D: Db> Ledger for Store<D> {
 
     fn leases(&self, filter: LeaseFilter, page: Page) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
         Box::pin(self.selected::<LeaseRow>(reads::leases(&filter, page)))
-    }
-
-    fn next_due(&self, margin: Duration) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        Box::pin(async move {
-            let margin = i64::try_from(margin.as_micros()).map_err(|_| StoreError::Inconsistent)?;
-            let rows = self
-                .rows::<NumberRow>(sql::NEXT_DUE.into_sql_str(), vec![margin.into()])
-                .await?;
-            let due = rows.first().and_then(|row| row.number);
-            due.map(|due| Timestamp::from_microsecond(due).map_err(|_| StoreError::Inconsistent))
-                .transpose()
-        })
     }
 
     fn expired_sessions(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>> {

@@ -23,7 +23,7 @@ pub struct Sql {
     pub insert_sessions: &'static str,
     /// Inserts marks or moves them on.
     pub insert_marks: &'static str,
-    /// Takes due leases over.
+    /// Takes due leases of a target over.
     pub take_due: &'static str,
     /// The last batch that a writer committed, after any transaction of its own has ended.
     pub last_batch: &'static str,
@@ -125,11 +125,21 @@ pub(crate) const SETTLE_RETRY: &str = "
 
 pub(crate) const LEASE: &str = concat!("SELECT ", lease_columns!(), " FROM lease WHERE id = $1");
 
-pub(crate) const NEXT_DUE: &str = "
-    SELECT min(due) AS number
-      FROM (SELECT min(due) AS due      FROM lease WHERE state = 'live'     AND due IS NOT NULL UNION ALL
-            SELECT min(due) AS due      FROM lease WHERE state = 'undoing'  AND due IS NOT NULL UNION ALL
-            SELECT min(due) + $1 AS due FROM lease WHERE state = 'intended' AND due IS NOT NULL) AS earliest";
+/// Steps from target to target in the index; of each it reads the leases that are due until one may be
+/// taken, so no backlog is read.
+pub(crate) const DUE_TARGETS: &str = "
+    WITH RECURSIVE held (target) AS (
+        SELECT min(target) FROM lease WHERE due IS NOT NULL
+         UNION ALL
+        SELECT (SELECT min(lease.target) FROM lease WHERE due IS NOT NULL AND lease.target > held.target)
+          FROM held
+         WHERE held.target IS NOT NULL)
+    SELECT held.target AS text
+      FROM held
+     WHERE EXISTS (SELECT 1
+                     FROM lease
+                    WHERE lease.target = held.target AND due IS NOT NULL AND due <= $1
+                      AND (state <> 'intended' OR due <= $2))";
 
 pub(crate) const RECORD: &str = concat!(
     "SELECT ",

@@ -16,7 +16,7 @@ use futures_util::{FutureExt, future::join_all};
 use kit::{append_counted, quiet};
 use procura_contract::ledger_suite::{
     LedgerUnderTest,
-    sample::{claim, entry, intent, replica},
+    sample::{claim, entry, intent, name, replica},
 };
 use procura_core::{
     ids::IssuanceId,
@@ -130,13 +130,17 @@ async fn a_write_that_finds_no_place_in_the_queue_is_refused_and_not_stored() {
 #[tokio::test]
 async fn a_lease_that_cannot_be_read_keeps_no_other_from_being_undone() {
     let file = file().await;
-    let (broken, fine) = (entry(1), entry(2));
-    for minting in [&broken, &fine] {
+    let (broken, astray, fine) = (entry(1), entry(1), entry(2));
+    for minting in [&broken, &astray, &fine] {
         file.ledger.intend(intent(minting, replica())).await.expect("intended");
     }
-    let spoil = sqlx::query("UPDATE lease SET target = '?' WHERE id = $1").bind(broken.id.0);
+    let spoil = "UPDATE lease SET aborted = iif(id = $1, '?', aborted), target = iif(id = $2, '?', target)";
+    let spoil = sqlx::query(spoil).bind(broken.id.0).bind(astray.id.0);
     spoil.execute(&mut file.connection().await).await.expect("spoilt");
-    let taken = file.ledger.take_due(claim(replica(), 60), 10).await.expect("taken");
+    let claim = claim(replica(), 60);
+    let targets = file.ledger.due_targets(claim.now, claim.margin).await;
+    assert_eq!(targets, Ok(vec![name("github")]));
+    let taken = file.ledger.take_due(name("github"), claim, 10).await.expect("taken");
     let taken: Vec<_> = taken.iter().map(|lease| lease.id).collect();
     assert_eq!(taken, [fine.id]);
 }

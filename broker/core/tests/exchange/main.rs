@@ -2,9 +2,11 @@
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of #[test] functions")]
 
 mod actors;
+mod fair;
 mod fakes;
 mod identity;
 mod laws;
 mod permits;
 mod undoing;
+mod whois;
 mod world;

@@ -177,10 +177,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
         Some(id) => text += &format!("\n  record: {}", plain(id)),
         None => text += &format!("\n  trace: {}", plain(&error.trace_id)),
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        Failure::Away(text)
-    } else {
-        Failure::Found(text)
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => Failure::Away(text),
+        StatusCode::NOT_FOUND => Failure::Unknown(text),
+        _ => Failure::Found(text),
     }
 }
 

@@ -4,11 +4,13 @@ mod api;
 mod exchange;
 mod failure;
 pub(crate) mod keys;
+mod leases;
 mod policy;
 pub(crate) mod print;
 mod recorded;
 mod records;
 mod show;
+mod whois;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -50,7 +52,9 @@ enum Command {
     Session(records::Session),
     /// Lists and undoes credentials at their targets
     #[command(subcommand)]
-    Lease(records::Lease),
+    Lease(leases::Lease),
+    /// Says whose a credential is: who, through what, by which rule, and whether it is live
+    Whois(whois::Whois),
     /// Reads the issuance log
     #[command(subcommand)]
     Log(records::Log),
@@ -92,7 +96,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Server(command) => keys::server(command),
         Command::Exchange(command) => exchange::run(*command).await,
         Command::Session(command) => records::session(command).await,
-        Command::Lease(command) => records::lease(command).await,
+        Command::Lease(command) => leases::lease(command).await,
+        Command::Whois(command) => whois::run(command).await,
         Command::Log(command) => records::log(command).await,
     }
 }
@@ -136,6 +141,12 @@ mod tests {
             "procura policy explain bundle --case case.toml",
             "procura lease list --state live",
             &format!("procura lease undo {id} --json"),
+            &format!(
+                "procura lease list --target db --source-version 7 --subject dev/alice --agent dev/bot --session {id}"
+            ),
+            "procura lease undo --server tickets --actor dev/bot --state live --yes",
+            &format!("procura whois {id} --json"),
+            "procura whois -",
             "procura log list --subject dev/alice --outcome refused --since 2026-11-20T09:00:00Z --limit 5",
             &format!("procura log show {id} --url https://broker.example.com --token-file t"),
         ] {
@@ -151,6 +162,10 @@ mod tests {
             "procura exchange --target db",
             "procura log show 7",
             "procura session end",
+            "procura lease undo --grant read",
+            "procura lease undo --target  --yes",
+            "procura lease list --subject ",
+            "procura whois",
             "procura policy explain",
             "procura policy explain --issuance 7",
             "procura policy explain bundle --issuance 01890a5d-ac96-774b-bcce-b302099a8057",

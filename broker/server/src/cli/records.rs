@@ -1,4 +1,4 @@
-//! `procura session`, `procura lease`, `procura log`: what operators and auditors ask.
+//! `procura session`, `procura log`: what operators and auditors ask.
 
 use serde_json::Value;
 
@@ -13,15 +13,6 @@ pub(crate) enum Session {
     Show(One),
     /// Ends a session: what it holds is undone, the report says how far
     End(One),
-}
-
-/// `procura lease …`
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Lease {
-    /// Lists credentials that want undoing at their target, newest first
-    List(LeaseList),
-    /// Undoes one credential
-    Undo(One),
 }
 
 /// `procura log …`
@@ -44,17 +35,17 @@ pub(crate) struct One {
 
 /// Where from, and in which form.
 #[derive(Debug, clap::Args)]
-struct Output {
+pub(super) struct Output {
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Prints the API's JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A page of a listing.
 #[derive(Debug, clap::Args)]
-struct Page {
+pub(super) struct Page {
     /// At most so many
     #[arg(long)]
     limit: Option<u32>,
@@ -62,11 +53,11 @@ struct Page {
     #[arg(long)]
     before: Option<uuid::Uuid>,
     #[command(flatten)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 impl Page {
-    fn query(&self) -> [(&'static str, Option<String>); 2] {
+    pub(super) fn query(&self) -> [(&'static str, Option<String>); 2] {
         [("limit", text(&self.limit)), ("before", text(&self.before))]
     }
 }
@@ -86,22 +77,6 @@ pub(crate) struct SessionList {
     /// Only those that are live
     #[arg(long)]
     live: bool,
-    #[command(flatten)]
-    page: Page,
-}
-
-/// Filters of `lease list`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct LeaseList {
-    /// Only those at this target
-    #[arg(long)]
-    target: Option<String>,
-    /// Only those of this session
-    #[arg(long)]
-    session: Option<uuid::Uuid>,
-    /// Only those in this state: intended, live, undoing, gone
-    #[arg(long)]
-    state: Option<String>,
     #[command(flatten)]
     page: Page,
 }
@@ -149,7 +124,7 @@ pub(crate) struct LogList {
     page: Page,
 }
 
-fn text(value: &Option<impl ToString>) -> Option<String> {
+pub(super) fn text(value: &Option<impl ToString>) -> Option<String> {
     value.as_ref().map(ToString::to_string)
 }
 
@@ -203,32 +178,6 @@ fn flatten_session(session: &mut Value, as_json: bool) {
     }
 }
 
-/// Runs `procura lease`.
-pub(crate) async fn lease(command: Lease) -> Result<(), Failure> {
-    match command {
-        Lease::List(list) => {
-            let mut query = vec![
-                ("target", list.target),
-                ("session", text(&list.session)),
-                ("state", list.state),
-            ];
-            query.extend(list.page.query());
-            let answer = list.page.output.connection.open()?.get("/leases", &query).await?;
-            let columns = ["id", "target", "state", "until", "attempts", "session"];
-            print::listing(&answer, "leases", &columns, list.page.output.json)
-        }
-        Lease::Undo(one) => {
-            let answer = one
-                .output
-                .connection
-                .open()?
-                .delete(&format!("/leases/{}", one.id))
-                .await?;
-            one.print(&answer, show::members)
-        }
-    }
-}
-
 /// Runs `procura log`.
 pub(crate) async fn log(command: Log) -> Result<(), Failure> {
     match command {
@@ -273,7 +222,13 @@ pub(crate) async fn log(command: Log) -> Result<(), Failure> {
 
 impl One {
     fn print(&self, answer: &Value, readable: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
-        if self.output.json {
+        self.output.print(answer, readable)
+    }
+}
+
+impl Output {
+    pub(super) fn print(&self, answer: &Value, readable: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+        if self.json {
             print::json(answer);
         } else {
             print::text(format_args!("{}", readable(answer)));

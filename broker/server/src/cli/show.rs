@@ -47,14 +47,14 @@ fn parse(text: &Value) -> Value {
 
 /// Lines of `label  text`, under headings; what says nothing is left out.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(pub(super) String);
 
 impl Page {
-    fn head(&mut self, text: &str) {
+    pub(super) fn head(&mut self, text: &str) {
         let _ = writeln!(self.0, "{text}");
     }
 
-    fn line(&mut self, label: &str, text: impl AsRef<str>) {
+    pub(super) fn line(&mut self, label: &str, text: impl AsRef<str>) {
         if !text.as_ref().is_empty() {
             let _ = writeln!(self.0, "  {label:<12} {}", text.as_ref());
         }
@@ -235,23 +235,27 @@ pub(crate) fn report(answer: &Value) -> String {
     page.head("ended; what it held:");
     let credentials = answer["credentials"].as_array();
     for credential in credentials.into_iter().flatten() {
-        let status = match credential["status"].as_str() {
-            Some("done") => "undone".to_owned(),
-            Some("queued") => "queued: the target is asked until it confirms".to_owned(),
-            _ => format!(
-                "inactive here; a target that checks it offline takes it until {}",
-                value(&credential["until"])
-            ),
-        };
         page.line(
             &value(&credential["target"]),
-            format!("{} {status}", value(&credential["issuance"])),
+            format!("{} {}", value(&credential["issuance"]), undone(credential)),
         );
     }
     if credentials.is_none_or(Vec::is_empty) {
         page.line("nothing", "");
     }
     page.0
+}
+
+/// What became of one credential.
+pub(super) fn undone(credential: &Value) -> String {
+    match credential["status"].as_str() {
+        Some("done") => "undone".to_owned(),
+        Some("queued") => "queued: the target is asked until it confirms".to_owned(),
+        _ => format!(
+            "inactive here; a target that checks it offline takes it until {}",
+            value(&credential["until"])
+        ),
+    }
 }
 
 /// Every member in a line of its own.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, str::FromStr};
 use procura_core::{
     ids::{IssuanceId, SessionId},
     ledger::{Filter, LeaseFilter, Page, SessionFilter},
+    whois::Clue,
 };
 use procura_wire::{FormFault, Name, Reason};
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as ValueError};
@@ -128,12 +129,31 @@ impl Query {
     pub(crate) fn leases(mut self) -> Result<(LeaseFilter, Page), FormFault> {
         let filter = LeaseFilter {
             target: self.take("target")?,
+            source_version: self.take("source_version")?,
+            subject: self.take("subject")?,
+            actor: self.take("actor")?,
+            server: self.take("server")?,
             session: self.take("session")?,
             state: self.take_word("state")?,
         };
         let page = self.page()?;
         self.end()?;
         Ok((filter, page))
+    }
+
+    /// The clue of `GET /v1/whois`: one, or an issuance with the digest of what names it.
+    pub(crate) fn whois(mut self) -> Result<Clue, FormFault> {
+        let handle = self.take("handle")?;
+        let value = self.take("sha256")?;
+        let issuance = self.take("issuance")?;
+        self.end()?;
+        match (handle, issuance, value) {
+            (Some(handle), None, None) => Ok(Clue::Handle(handle)),
+            (None, Some(issuance), value) => Ok(Clue::Issuance(issuance, value)),
+            (None, None, Some(value)) => Ok(Clue::Value(value)),
+            (None, None, None) => Err(fault(Reason::ParamMissing)),
+            _ => Err(fault(Reason::ParamMalformed)),
+        }
     }
 }
 
@@ -175,11 +195,64 @@ mod tests {
         assert_eq!(filter.subject.map(|id| id.to_string()).as_deref(), Some("dev/alice"));
         assert!(filter.since < filter.until && filter.grant.is_some() && filter.about.is_some());
         assert_eq!((page.limit, page.before.is_some()), (7, true));
-        let (leases, _) = Query::read(Some("state=live"))
-            .expect("query")
-            .leases()
-            .expect("leases");
-        assert_eq!(leases.state, Some(LeaseState::Live));
+    }
+
+    #[test]
+    fn reads_every_filter_of_leases_and_no_other() {
+        let read = |query: &str| Query::read(Some(query))?.leases();
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let query = format!(
+            "target=db&source_version=v%207&subject=corp/alice&actor=corp/bot&server=tickets&session={id}&state=undoing"
+        );
+        let (filter, _) = read(&query).expect("leases");
+        let expected = LeaseFilter {
+            target: "db".parse().ok(),
+            source_version: Some("v 7".into()),
+            subject: "corp/alice".parse().ok(),
+            actor: "corp/bot".parse().ok(),
+            server: "tickets".parse().ok(),
+            session: id.parse().ok(),
+            state: Some(LeaseState::Undoing),
+        };
+        assert_eq!(filter, expected);
+        for bad in [
+            "agent=corp/bot",
+            "source-version=7",
+            "grant=read",
+            "state=dead",
+            "subject=alice",
+        ] {
+            let reason = read(bad).map_err(|fault| fault.reason);
+            assert_eq!(reason, Err(Reason::ParamMalformed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whois_takes_one_clue() {
+        let read = |query: &str| Query::read(Some(query))?.whois();
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let (digest, hash) = (
+            procura_wire::Digest::of(b"x"),
+            procura_wire::Digest::of(b"x").to_string(),
+        );
+        let issuance: IssuanceId = id.parse().expect("id");
+        assert_eq!(read("handle=pabc"), Ok(Clue::Handle("pabc".into())));
+        assert_eq!(read(&format!("sha256={hash}")), Ok(Clue::Value(digest)));
+        assert_eq!(
+            read(&format!("issuance={id}&sha256={hash}")),
+            Ok(Clue::Issuance(issuance, Some(digest)))
+        );
+        assert_eq!(read(&format!("issuance={id}")), Ok(Clue::Issuance(issuance, None)));
+        let reason = |query: &str| read(query).map_err(|fault| fault.reason);
+        assert_eq!(reason("handle="), Err(Reason::ParamMissing));
+        for bad in [
+            "token=x".to_owned(),
+            "sha256=x".to_owned(),
+            format!("handle=pabc&sha256={hash}"),
+            format!("handle=pabc&issuance={id}"),
+        ] {
+            assert_eq!(reason(&bad), Err(Reason::ParamMalformed), "{bad}");
+        }
     }
 
     #[test]

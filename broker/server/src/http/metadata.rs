@@ -161,6 +161,7 @@ mod tests {
             "/v1/sessions/{id}",
             "/v1/leases",
             "/v1/leases/{id}",
+            "/v1/whois",
             "/v1/uses",
         ] {
             assert!(document["paths"][path].is_object(), "{path}");

@@ -93,6 +93,7 @@ fn api() -> Router<Arc<App>> {
         .route("/sessions/{id}", get(v1::session).delete(v1::end_session))
         .route("/leases", get(v1::leases))
         .route("/leases/{id}", axum::routing::delete(v1::undo_lease))
+        .route("/whois", get(v1::whois))
         .route("/openapi.json", get(metadata::openapi))
 }
 

@@ -12,6 +12,7 @@ use procura_core::{
     judgement::OperatorAction,
     ledger::StoreError,
     operator::{self, Operator},
+    whois,
 };
 use procura_wire::{Digest, Name, Reason, Secret, TokenType};
 use serde_json::{Value, json};
@@ -129,6 +130,18 @@ pub(crate) async fn leases(door: Door, headers: HeaderMap, RawQuery(query): RawQ
         let next = next(&found, page.limit, |lease| lease.id.to_string());
         let found: Vec<_> = found.iter().map(views::lease).collect();
         Ok(json!({"leases": found, "next": next}))
+    };
+    door.json(work.await)
+}
+
+/// `GET /v1/whois`: the issuance behind a handle, a digest or an id. What the operator may not read is
+/// answered as what there is not.
+pub(crate) async fn whois(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let work = async {
+        let operator = door.operator(&headers).await?;
+        let clue = Query::read(query.as_deref()).and_then(Query::whois)?;
+        let traced = whois::whois(&door.app.ports, &operator, clue).await?;
+        Ok(views::traced(&traced))
     };
     door.json(work.await)
 }

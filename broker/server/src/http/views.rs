@@ -1,6 +1,9 @@
 //! What `/v1` shows of records, sessions and leases.
 
-use procura_core::ledger::{Held, Lease, Session, Stored};
+use procura_core::{
+    ledger::{Held, Lease, Session, Stored},
+    whois::{Status, Traced},
+};
 use serde_json::{Value, json};
 
 /// A record: its query columns, the exact leaf, and salt and clear text until they are erased.
@@ -65,5 +68,22 @@ pub(crate) fn lease(lease: &Lease) -> Value {
         "source_version": lease.source_version,
         "attempts": lease.attempts,
         "next_attempt": lease.next_attempt,
+    })
+}
+
+/// An issuance that was traced. Of its session only what its own record does not say: whoever may read one
+/// target's records may not read sessions.
+pub(crate) fn traced(traced: &Traced) -> Value {
+    let times = |session: &Session| {
+        let ended = session.ended.map(|(at, by)| json!({"at": at, "by": by}));
+        json!({"id": session.id, "opened": session.opened, "ends": session.ends, "ended": ended})
+    };
+    json!({
+        "id": traced.id,
+        "status": traced.status,
+        "live": traced.status == Status::Live,
+        "record": traced.record.as_ref().map(record),
+        "lease": traced.lease.as_ref().map(lease),
+        "session": traced.session.as_ref().map(times),
     })
 }

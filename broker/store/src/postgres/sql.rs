@@ -70,11 +70,9 @@ pub(super) const SQL: Sql = Sql {
             SET state = 'undoing', replica = $1, fence = fence + 1, due = $2, claimed = $2
           WHERE id = ANY (ARRAY(SELECT id
                                   FROM lease
-                                 WHERE (state = 'live'     AND due <= $3)
-                                    OR (state = 'undoing'  AND due <= $3)
-                                    OR (state = 'intended' AND due <= $4)
+                                 WHERE target = $5 AND due <= $3 AND (state <> 'intended' OR due <= $4)
                                  ORDER BY due
-                                 LIMIT $5
+                                 LIMIT $6
                                    FOR NO KEY UPDATE SKIP LOCKED))
       RETURNING ",
         lease_columns!()

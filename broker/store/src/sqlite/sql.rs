@@ -64,11 +64,9 @@ pub(super) const SQL: Sql = Sql {
             SET state = 'undoing', replica = $1, fence = fence + 1, due = $2, claimed = $2
           WHERE id IN (SELECT id
                          FROM lease
-                        WHERE (state = 'live'     AND due IS NOT NULL AND due <= $3)
-                           OR (state = 'undoing'  AND due IS NOT NULL AND due <= $3)
-                           OR (state = 'intended' AND due IS NOT NULL AND due <= $4)
+                        WHERE target = $5 AND due IS NOT NULL AND due <= $3 AND (state <> 'intended' OR due <= $4)
                         ORDER BY due
-                        LIMIT $5)
+                        LIMIT $6)
       RETURNING ",
         lease_columns!()
     ),

@@ -19,9 +19,9 @@ use procura_core::{
     },
     ports::BoxFuture,
 };
-use procura_wire::Digest;
+use procura_wire::{Digest, Name};
 
-use state::{State, lease_passes, record_passes, session_passes};
+use state::{State, record_passes, session_passes};
 
 /// A ledger in memory.
 #[derive(Default)]
@@ -138,8 +138,12 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    fn take_due(&self, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
-        Box::pin(async move { Ok(self.write()?.take_due(claim, limit)) })
+    fn due_targets(&self, now: Timestamp, margin: Duration) -> BoxFuture<'_, Result<Vec<Name>, StoreError>> {
+        Box::pin(async move { Ok(self.read().due_targets(now, margin)) })
+    }
+
+    fn take_due(&self, target: Name, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
+        Box::pin(async move { Ok(self.write()?.take_due(&target, claim, limit)) })
     }
 
     fn take(&self, id: IssuanceId, claim: Claim) -> BoxFuture<'_, Result<Option<Lease>, StoreError>> {
@@ -160,14 +164,10 @@ impl Ledger for MemoryLedger {
             let leases = state.leases.keys().rev().filter_map(|id| state.lease(*id));
             let before = |lease: &Lease| page.before.is_none_or(|before| lease.id < before);
             Ok(limited(
-                leases.filter(|lease| before(lease) && lease_passes(&filter, lease)),
+                leases.filter(|lease| before(lease) && state.lease_passes(&filter, lease)),
                 page.limit,
             ))
         })
-    }
-
-    fn next_due(&self, margin: Duration) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        Box::pin(async move { Ok(self.read().next_due(margin)) })
     }
 
     fn expired_sessions(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Session>, StoreError>> {

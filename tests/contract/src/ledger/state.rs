@@ -1,7 +1,7 @@
 //! What the ledger in memory holds, and its rules.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -249,10 +249,18 @@ impl State {
         })
     }
 
-    pub(super) fn take_due(&mut self, claim: Claim, limit: u32) -> Vec<Lease> {
+    pub(super) fn due_targets(&self, now: Timestamp, margin: Duration) -> Vec<Name> {
+        let leases = self.leases.values().map(|kept| &kept.lease);
+        let due = leases.filter(|lease| due(lease, margin).is_some_and(|at| at <= now));
+        let targets: BTreeSet<&Name> = due.map(|lease| &lease.target).collect();
+        targets.into_iter().cloned().collect()
+    }
+
+    pub(super) fn take_due(&mut self, target: &Name, claim: Claim, limit: u32) -> Vec<Lease> {
         let mut due: Vec<(Timestamp, IssuanceId)> = self
             .leases
             .values()
+            .filter(|kept| kept.lease.target == *target)
             .filter_map(|kept| Some((due(&kept.lease, claim.margin)?, kept.lease.id)))
             .filter(|(at, _)| *at <= claim.now)
             .collect();
@@ -308,10 +316,6 @@ impl State {
         let mut lease = self.leases.get(&id)?.lease.clone();
         lease.aborted.take_if(|_| self.records.contains_key(&id));
         Some(lease)
-    }
-
-    pub(super) fn next_due(&self, margin: Duration) -> Option<Timestamp> {
-        self.leases.values().filter_map(|kept| due(&kept.lease, margin)).min()
     }
 }
 
@@ -372,8 +376,20 @@ pub(super) fn session_passes(filter: &SessionFilter, session: &Session) -> bool 
         && filter.live_at.is_none_or(|now| session.is_live(now))
 }
 
-pub(super) fn lease_passes(filter: &LeaseFilter, lease: &Lease) -> bool {
-    holds(filter.target.as_ref(), Some(&lease.target))
-        && holds(filter.session.as_ref(), Some(&lease.session))
-        && holds(filter.state.as_ref(), Some(&lease.state))
+impl State {
+    pub(super) fn lease_passes(&self, filter: &LeaseFilter, lease: &Lease) -> bool {
+        let by_session = SessionFilter {
+            subject: filter.subject.clone(),
+            actor: filter.actor.clone(),
+            server: filter.server.clone(),
+            live_at: None,
+        };
+        let session = self.sessions.get(&lease.session);
+        let of_session = session.is_some_and(|session| session_passes(&by_session, session));
+        holds(filter.target.as_ref(), Some(&lease.target))
+            && holds(filter.source_version.as_ref(), lease.source_version.as_ref())
+            && holds(filter.session.as_ref(), Some(&lease.session))
+            && holds(filter.state.as_ref(), Some(&lease.state))
+            && (of_session || by_session == SessionFilter::default())
+    }
 }

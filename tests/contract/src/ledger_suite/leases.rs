@@ -50,7 +50,14 @@ pub async fn a_lease_that_was_taken_over_refuses_its_first_owner(store: &mut imp
     let kept = entry(2);
     ledger.intend(intent(&taken, us)).await.expect("intended");
     ledger.intend(intent(&kept, us)).await.expect("intended");
-    assert_eq!(ledger.take_due(claim(them, 16), 1).await.expect("taken").len(), 1);
+    assert_eq!(
+        ledger
+            .take_due(name("github"), claim(them, 16), 1)
+            .await
+            .expect("taken")
+            .len(),
+        1
+    );
     let stranger = ledger.append(kept.clone(), going_live(&kept, them)).await;
     assert_eq!(stranger, Err(AppendError::Superseded));
     let (late, fine) = tokio::join!(
@@ -108,32 +115,76 @@ pub async fn leases_are_taken_when_they_are_due(store: &mut impl LedgerUnderTest
     let session = opened(&*ledger, session(0)).await;
     let (us, them) = (replica(), replica());
     let margin = Duration::from_secs(5);
-    assert_eq!(ledger.next_due(margin).await, Ok(None));
+    let due = async |second| ledger.due_targets(at(second), margin).await;
+    let (none, one) = (Ok(Vec::new()), Ok(vec![name("github")]));
+    assert_eq!(due(9000).await, none);
     let live = leased(&*ledger, &session, 0, us).await;
-    assert_eq!(ledger.next_due(margin).await, Ok(Some(at(300))));
+    assert_eq!((due(299).await, due(300).await), (none.clone(), one.clone()));
     let minting = issued(&session, 1);
     ledger.intend(intent(&minting, us)).await.expect("intended");
-    assert_eq!(ledger.next_due(margin).await, Ok(Some(at(16))));
+    assert_eq!((due(15).await, due(16).await), (none.clone(), one.clone()));
 
-    assert_eq!(ledger.take_due(claim(them, 15), 10).await, Ok(Vec::new()));
-    let taken = ledger.take_due(claim(them, 16), 10).await.expect("taken");
+    assert_eq!(
+        ledger.take_due(name("github"), claim(them, 15), 10).await,
+        Ok(Vec::new())
+    );
+    let taken = ledger
+        .take_due(name("github"), claim(them, 16), 10)
+        .await
+        .expect("taken");
     assert_eq!(taken.len(), 1);
     assert_eq!((taken[0].id, taken[0].state), (minting.id, LeaseState::Undoing));
     assert_eq!((taken[0].owner.replica, taken[0].owner.fence), (them, 2));
     assert_eq!(taken[0].next_attempt, Some(at(76)));
     assert_eq!(ledger.lease(minting.id).await, Ok(Some(taken[0].clone())));
-    assert_eq!(ledger.next_due(margin).await, Ok(Some(at(76))));
-    assert_eq!(ledger.take_due(claim(us, 75), 10).await, Ok(Vec::new()));
-    let again = ledger.take_due(claim(us, 76), 10).await.expect("taken");
+    assert_eq!((due(75).await, due(76).await), (none, one));
+    assert_eq!(ledger.take_due(name("github"), claim(us, 75), 10).await, Ok(Vec::new()));
+    let again = ledger.take_due(name("github"), claim(us, 76), 10).await.expect("taken");
     assert_eq!((again[0].id, again[0].owner.fence), (minting.id, 3));
-    let ended = ledger.take_due(claim(us, 300), 1).await.expect("taken");
-    let rest = ledger.take_due(claim(us, 300), 10).await.expect("taken");
+    let ended = ledger.take_due(name("github"), claim(us, 300), 1).await.expect("taken");
+    let rest = ledger
+        .take_due(name("github"), claim(us, 300), 10)
+        .await
+        .expect("taken");
     assert_eq!([ended.len(), rest.len()], [1, 1], "the limit holds");
     assert_eq!(
         (ended[0].id, rest[0].id),
         (minting.id, live.id),
         "the longest due comes first"
     );
+}
+
+/// A thousand of one target, due for long, and a newer one of each of two others.
+pub async fn the_backlog_of_one_target_keeps_no_other_waiting(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let at_target = |target: &str, second| {
+        let mut intent = intent(&entry(second), replica());
+        intent.target = name(target);
+        intent
+    };
+    let backlog = (0..1000).map(|_| at_target("github", 1));
+    let others = ["billing", "wiki"].map(|target| at_target(target, 50));
+    let later = at_target("later", 5000);
+    let intents: Vec<_> = backlog.chain(others.clone()).chain([later]).collect();
+    let intended = join_all(intents.into_iter().map(|intent| ledger.intend(intent))).await;
+    assert!(intended.iter().all(Result::is_ok));
+
+    let due = ledger.due_targets(at(100), Duration::from_secs(5)).await;
+    assert_eq!(due, Ok(vec![name("billing"), name("github"), name("wiki")]));
+    let take = async |target: &str, limit| {
+        let claim = claim(replica(), 100);
+        let taken = ledger.take_due(name(target), claim, limit).await.expect("taken");
+        assert!(taken.iter().all(|lease| lease.target == name(target)), "{target}");
+        taken.into_iter().map(|lease| lease.id).collect::<Vec<_>>()
+    };
+    for other in others {
+        assert_eq!(take(other.target.as_str(), 8).await, [other.id]);
+    }
+    assert_eq!(take("github", 8).await.len(), 8);
+    assert_eq!(take("later", 8).await, []);
+    let left = ledger.due_targets(at(100), Duration::from_secs(5)).await;
+    assert_eq!(left, Ok(vec![name("github")]));
+    assert_eq!(take("github", 5000).await.len(), 992);
 }
 
 /// By two replicas at once.
@@ -144,12 +195,17 @@ pub async fn no_lease_is_handed_out_twice(store: &mut impl LedgerUnderTest) {
     assert!(intents.iter().all(Result::is_ok));
     let taken = join_all((0..20).map(|n| {
         let ledger = if n % 2 == 0 { &ledger } else { &replica };
-        ledger.take_due(claim(super::sample::replica(), 100), 3)
+        ledger.take_due(name("github"), claim(super::sample::replica(), 100), 3)
     }))
     .await;
     let mut taken: Vec<_> = taken.into_iter().flat_map(|leases| leases.expect("taken")).collect();
     // Rows that the other replica was at were skipped, not lost.
-    taken.extend(ledger.take_due(claim(us, 100), 100).await.expect("taken"));
+    taken.extend(
+        ledger
+            .take_due(name("github"), claim(us, 100), 100)
+            .await
+            .expect("taken"),
+    );
     let ids: HashSet<_> = taken.iter().map(|lease| lease.id).collect();
     assert_eq!((taken.len(), ids.len()), (40, 40));
     assert!(taken.iter().all(|lease| lease.owner.fence == 2));
@@ -204,9 +260,14 @@ pub async fn only_the_owner_settles_a_lease(store: &mut impl LedgerUnderTest) {
         Ok(false),
         "it is not undoing"
     );
-    let old = ledger.take_due(claim(us, 20), 1).await.expect("taken").remove(0).owner;
+    let old = ledger
+        .take_due(name("github"), claim(us, 20), 1)
+        .await
+        .expect("taken")
+        .remove(0)
+        .owner;
     let new = ledger
-        .take_due(claim(them, 80), 1)
+        .take_due(name("github"), claim(them, 80), 1)
         .await
         .expect("taken")
         .remove(0)
@@ -220,7 +281,7 @@ pub async fn only_the_owner_settles_a_lease(store: &mut impl LedgerUnderTest) {
     let lease = ledger.lease(minting.id).await.expect("read").expect("there");
     assert_eq!((lease.attempts, lease.next_attempt), (1, Some(at(90))));
     let new = ledger
-        .take_due(claim(them, 90), 1)
+        .take_due(name("github"), claim(them, 90), 1)
         .await
         .expect("taken")
         .remove(0)
@@ -229,8 +290,11 @@ pub async fn only_the_owner_settles_a_lease(store: &mut impl LedgerUnderTest) {
     assert_eq!(ledger.settle(minting.id, new, Undone::Gone).await, Ok(false));
     let lease = ledger.lease(minting.id).await.expect("read").expect("there");
     assert_eq!((lease.state, lease.next_attempt), (LeaseState::Gone, None));
-    assert_eq!(ledger.take_due(claim(them, 9000), 1).await, Ok(Vec::new()));
-    assert_eq!(ledger.next_due(Duration::ZERO).await, Ok(None));
+    assert_eq!(
+        ledger.take_due(name("github"), claim(them, 9000), 1).await,
+        Ok(Vec::new())
+    );
+    assert_eq!(ledger.due_targets(at(9000), Duration::ZERO).await, Ok(Vec::new()));
 }
 
 /// Whoever takes it over appends it, once.
@@ -239,7 +303,11 @@ pub async fn an_interrupted_mint_hands_its_record_on_until_it_is_there(store: &m
     let minting = entry(1);
     let intent = intent(&minting, replica());
     ledger.intend(intent.clone()).await.expect("intended");
-    let taken = ledger.take_due(claim(replica(), 20), 1).await.expect("taken").remove(0);
+    let taken = ledger
+        .take_due(name("github"), claim(replica(), 20), 1)
+        .await
+        .expect("taken")
+        .remove(0);
     assert_eq!(taken.aborted.as_ref(), Some(&intent.aborted));
     ledger
         .append(intent.aborted.clone(), Conditions::default())
@@ -247,6 +315,10 @@ pub async fn an_interrupted_mint_hands_its_record_on_until_it_is_there(store: &m
         .expect("recorded");
     let again = ledger.append(intent.aborted, Conditions::default()).await;
     assert_eq!(again, Err(AppendError::Superseded));
-    let taken = ledger.take_due(claim(replica(), 80), 1).await.expect("taken").remove(0);
+    let taken = ledger
+        .take_due(name("github"), claim(replica(), 80), 1)
+        .await
+        .expect("taken")
+        .remove(0);
     assert_eq!(taken.aborted, None);
 }

@@ -194,38 +194,94 @@ pub async fn sessions_are_listed_by_each_filter(store: &mut impl LedgerUnderTest
     assert_eq!(listed(live(1800)).await, Vec::<Session>::new());
 }
 
-/// Newest first, in pages.
+/// Newest first, in pages; of those that are not gone and of all.
 pub async fn leases_are_listed_by_each_filter(store: &mut impl LedgerUnderTest) {
     let ledger = store.ledger();
-    let session = opened(&*ledger, session(0)).await;
-    let live = leased(&*ledger, &session, 1, replica()).await;
-    let minting = entry(2);
+    let mine = opened(&*ledger, session(0)).await;
+    let mut other = session(1);
+    other.key.server = name("mail");
+    other.key.subject = Principal::User(qualified("corp/bob"));
+    other.key.actor = None;
+    let other = opened(&*ledger, other).await;
+    let live = leased(&*ledger, &mine, 1, replica()).await;
+    let minting = issued(&other, 2);
     let mut intent = intent(&minting, replica());
     intent.target = name("billing");
     ledger.intend(intent).await.expect("intended");
-    let listed = async |filter: LeaseFilter, page: Page| {
-        let leases = ledger.leases(filter, page).await.expect("read");
+    let listed = async |filter: &LeaseFilter, page: Page| {
+        let leases = ledger.leases(filter.clone(), page).await.expect("read");
         leases.into_iter().map(|lease| lease.id).collect::<Vec<_>>()
     };
-    let tweaks: [fn(&mut LeaseFilter, &Session); 3] = [
+    let tweaks: [fn(&mut LeaseFilter, &Session); 6] = [
         |f, _| f.target = Some(name("github")),
+        |f, _| f.source_version = Some("7".to_owned()),
+        |f, _| f.subject = Some(qualified("corp/alice")),
+        |f, _| f.actor = Some(qualified("corp/triage-bot")),
+        |f, _| f.server = Some(name("tickets")),
         |f, s| f.session = Some(s.id),
-        |f, _| f.state = Some(LeaseState::Live),
     ];
     let mut all = LeaseFilter::default();
     for (n, tweak) in tweaks.iter().enumerate() {
         let mut filter = LeaseFilter::default();
-        tweak(&mut filter, &session);
-        tweak(&mut all, &session);
-        assert_eq!(listed(filter, ALL).await, [live.id], "filter {n}");
+        tweak(&mut filter, &mine);
+        tweak(&mut all, &mine);
+        for state in [None, Some(LeaseState::Live)] {
+            filter.state = state;
+            assert_eq!(listed(&filter, ALL).await, [live.id], "filter {n}, {state:?}");
+        }
+        filter.state = Some(LeaseState::Intended);
+        assert_eq!(listed(&filter, ALL).await, [], "filter {n}, intended");
     }
-    assert_eq!(listed(all, ALL).await, [live.id]);
-    assert_eq!(listed(LeaseFilter::default(), ALL).await, [minting.id, live.id]);
-    let next = Page {
-        before: Some(minting.id),
-        limit: 10,
-    };
-    assert_eq!(listed(LeaseFilter::default(), next).await, [live.id]);
+    assert_eq!(listed(&all, ALL).await, [live.id]);
+    for state in [None, Some(LeaseState::Intended)] {
+        let bobs = LeaseFilter {
+            subject: Some(qualified("corp/bob")),
+            server: Some(name("mail")),
+            state,
+            ..LeaseFilter::default()
+        };
+        assert_eq!(listed(&bobs, ALL).await, [minting.id], "one that has no record yet");
+    }
+    assert_eq!(listed(&LeaseFilter::default(), ALL).await, [minting.id, live.id]);
+}
+
+/// Every lease once, over page borders, whatever the filter.
+pub async fn leases_come_newest_first_in_pages(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let session = opened(&*ledger, session(0)).await;
+    let us = replica();
+    let mut expected = join_all((1..=25).map(|n| leased(&*ledger, &session, n, us))).await;
+    expected.reverse();
+    let expected: Vec<IssuanceId> = expected.iter().map(|entry| entry.id).collect();
+    let tweaks: [fn(&mut LeaseFilter); 5] = [
+        |_| {},
+        |f| f.target = Some(name("github")),
+        |f| f.subject = Some(qualified("corp/alice")),
+        |f| f.server = Some(name("tickets")),
+        |f| f.source_version = Some("7".to_owned()),
+    ];
+    for (n, tweak) in tweaks.iter().enumerate() {
+        for state in [None, Some(LeaseState::Live)] {
+            let mut filter = LeaseFilter {
+                state,
+                ..LeaseFilter::default()
+            };
+            tweak(&mut filter);
+            let mut seen: Vec<IssuanceId> = Vec::new();
+            loop {
+                let page = Page {
+                    before: seen.last().copied(),
+                    limit: 10,
+                };
+                let next = ledger.leases(filter.clone(), page).await.expect("read");
+                if next.is_empty() {
+                    break;
+                }
+                seen.extend(next.iter().map(|lease| lease.id));
+            }
+            assert_eq!(seen, expected, "filter {n}, {state:?}");
+        }
+    }
 }
 
 /// By their digest; the first content stays.

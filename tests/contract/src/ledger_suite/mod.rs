@@ -60,6 +60,7 @@ macro_rules! ledger_tests {
             a_lease_that_was_taken_over_refuses_its_first_owner
             an_intent_burns_its_one_time_ids
             leases_are_taken_when_they_are_due
+            the_backlog_of_one_target_keeps_no_other_waiting
             no_lease_is_handed_out_twice
             one_lease_is_taken_at_once_unless_an_attempt_is_under_way
             only_the_owner_settles_a_lease
@@ -70,6 +71,7 @@ macro_rules! ledger_tests {
             an_erased_record_has_no_side
             sessions_are_listed_by_each_filter
             leases_are_listed_by_each_filter
+            leases_come_newest_first_in_pages
             bundles_are_kept_once
         }
     };
