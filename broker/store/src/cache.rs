@@ -105,3 +105,30 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use procura_contract::ledger_suite::sample::{at, session};
+    use procura_core::ledger::EndedBy;
+
+    use super::*;
+
+    fn changed(session: &Session) -> Effects {
+        Effects {
+            changed: vec![session.clone()],
+            ..Effects::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_sessions_that_ended() {
+        let cache = Cache::new(HashSet::new());
+        let mut first = session(0);
+        cache.committed(changed(&first));
+        assert!(cache.joined(&session_key(&first.key)).is_ok() && cache.session(first.id).is_some());
+        first.ended = Some((at(1), EndedBy::Server));
+        cache.committed(changed(&first));
+        let known = cache.known();
+        assert!(known.sessions.is_empty() && known.keys.is_empty());
+    }
+}

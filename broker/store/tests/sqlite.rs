@@ -16,11 +16,11 @@ use futures_util::{FutureExt, future::join_all};
 use kit::{append_counted, quiet};
 use procura_contract::ledger_suite::{
     LedgerUnderTest,
-    sample::{claim, entry, intent, name, replica},
+    sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
 };
 use procura_core::{
     ids::IssuanceId,
-    ledger::{AppendError, Conditions, Ledger, StoreError},
+    ledger::{AppendError, Conditions, EndedBy, Event, Ledger, Outcome, StoreError},
     ports::BoxFuture,
 };
 use procura_store::{OpenError, SqliteLedger, sqlite};
@@ -125,6 +125,38 @@ async fn a_write_that_finds_no_place_in_the_queue_is_refused_and_not_stored() {
     assert!(file.ledger.record(id).await.expect("read").is_none());
     let later = file.ledger.append(entry(2), Conditions::default()).await;
     later.expect("there is room again");
+}
+
+/// Ends a session while an append of the same transaction is guarded by the session of `sid`.
+async fn ends_beside(by: EndedBy, sid: &str) -> Result<(), AppendError> {
+    let file = file().await;
+    let ledger = &*file.ledger;
+    let of = |sid: &str| {
+        let mut session = session(0);
+        session.key.sid = Some(sid.to_owned());
+        session
+    };
+    let (ended, guard) = (opened(ledger, of("ended")).await, opened(ledger, of(sid)).await);
+    let before = ledger.commits();
+    let end = ledger.end_session(ended.id, by, other(Event::SessionEnd, Outcome::Done, 5));
+    let append = ledger.append(issued(&guard, 5), guarded(&guard, 0));
+    let (end, append) = tokio::join!(end, append);
+    assert!(end.expect("written").is_some(), "it was live");
+    assert_eq!(ledger.commits() - before, 1, "they share a transaction");
+    append
+}
+
+#[tokio::test]
+async fn a_session_that_ends_in_the_same_transaction_refuses_its_appends() {
+    let refused = ends_beside(EndedBy::Server, "ended").await;
+    assert_eq!(refused, Err(AppendError::SessionEnded));
+}
+
+#[tokio::test]
+async fn a_mark_made_in_the_same_transaction_refuses_tokens_of_other_sessions() {
+    assert_eq!(ends_beside(EndedBy::Server, "other").await, Ok(()), "no mark");
+    let refused = ends_beside(EndedBy::Operator, "other").await;
+    assert_eq!(refused, Err(AppendError::SubjectRevoked));
 }
 
 #[tokio::test]
