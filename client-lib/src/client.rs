@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use procura_wire::{Digest, PostgresCredential, Secret};
+use procura_wire::{AwsCredential, Digest, PostgresCredential, Secret, VaultCredential};
 
 use crate::{
     cache::Cache,
@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub(crate) broker: Arc<Broker>,
     pub(crate) bearer: Cache<Secret>,
     pub(crate) postgres: Cache<PostgresCredential>,
+    pub(crate) aws: Cache<AwsCredential>,
+    pub(crate) vault: Cache<VaultCredential>,
     pub(crate) reporter: Reporter,
     /// By digest of subject and actor token.
     slots: Mutex<HashMap<Digest, Arc<Slot>>>,
@@ -104,6 +106,8 @@ impl Builder {
             broker,
             bearer: Cache::default(),
             postgres: Cache::default(),
+            aws: Cache::default(),
+            vault: Cache::default(),
             slots: Mutex::default(),
         })))
     }

@@ -37,5 +37,5 @@ mod uses;
 pub use client::{Builder, Client};
 pub use credential::{Credential, Use};
 pub use error::{Error, Refusal};
-pub use procura_wire::{ErrorBody, PostgresCredential, Secret, UseOutcome};
+pub use procura_wire::{AwsCredential, ErrorBody, PostgresCredential, Secret, UseOutcome, VaultCredential};
 pub use session::{Request, Session};

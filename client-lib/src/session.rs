@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
-use procura_wire::{PostgresCredential, Secret, TOKEN_EXCHANGE, TokenResponse, TokenType};
+use procura_wire::{
+    AwsCredential, PostgresCredential, Secret, TOKEN_EXCHANGE, TokenResponse, TokenType, VaultCredential,
+};
 use reqwest::header::HeaderValue;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -82,17 +85,40 @@ const BEARER: Shape<Secret> = Shape {
 const POSTGRES: Shape<PostgresCredential> = Shape {
     issued: TokenType::Postgres,
     kind: "postgres",
-    read: read_postgres,
+    read: |document| document_of(&document).filter(|credential: &PostgresCredential| credential.version == 1),
     cache: |client| &client.postgres,
+};
+
+const AWS: Shape<AwsCredential> = Shape {
+    issued: TokenType::Aws,
+    kind: "aws",
+    read: |document| document_of(&document).filter(|credential: &AwsCredential| credential.version == 1),
+    cache: |client| &client.aws,
+};
+
+const VAULT: Shape<VaultCredential> = Shape {
+    issued: TokenType::Vault,
+    kind: "vault",
+    read: |document| document_of(&document).filter(|credential: &VaultCredential| credential.version() == 1),
+    cache: |client| &client.vault,
+};
+
+const GITHUB_APP: Shape<Secret> = Shape {
+    kind: "github-app",
+    ..BEARER
+};
+
+const OAUTH: Shape<Secret> = Shape {
+    kind: "oauth",
+    ..BEARER
 };
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the document is parsed into its fields, secrets again"
 )]
-fn read_postgres(document: Secret) -> Option<PostgresCredential> {
-    let credential: PostgresCredential = serde_json::from_str(document.expose()).ok()?;
-    (credential.version == 1).then_some(credential)
+fn document_of<T: DeserializeOwned>(document: &Secret) -> Option<T> {
+    serde_json::from_str(document.expose()).ok()
 }
 
 impl Session {
@@ -120,7 +146,7 @@ impl Session {
         self.slot.id()
     }
 
-    /// Asks for a bearer token.
+    /// Asks for a bearer token that the broker signs itself: a target of kind `jwt`.
     pub fn bearer(&self, target: &str, grant: &str) -> Request<'_, Secret> {
         self.request(&BEARER, target, grant)
     }
@@ -128,6 +154,26 @@ impl Session {
     /// Asks for a log-in role of a PostgreSQL.
     pub fn postgres(&self, target: &str, grant: &str) -> Request<'_, PostgresCredential> {
         self.request(&POSTGRES, target, grant)
+    }
+
+    /// Asks for a session of AWS.
+    pub fn aws(&self, target: &str, grant: &str) -> Request<'_, AwsCredential> {
+        self.request(&AWS, target, grant)
+    }
+
+    /// Asks for a token of Vault, or for what one of its engines makes.
+    pub fn vault(&self, target: &str, grant: &str) -> Request<'_, VaultCredential> {
+        self.request(&VAULT, target, grant)
+    }
+
+    /// Asks for an installation token of a GitHub App.
+    pub fn github_app(&self, target: &str, grant: &str) -> Request<'_, Secret> {
+        self.request(&GITHUB_APP, target, grant)
+    }
+
+    /// Asks for an access token of another authorization server: a target of kind `oauth`.
+    pub fn oauth(&self, target: &str, grant: &str) -> Request<'_, Secret> {
+        self.request(&OAUTH, target, grant)
     }
 
     fn request<T>(&self, shape: &'static Shape<T>, target: &str, grant: &str) -> Request<'_, T> {

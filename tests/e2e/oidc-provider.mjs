@@ -15,7 +15,21 @@ const server = createServer();
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
+// The client that the broker is: it signs its assertions with a key of its own.
+const own = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
+const { d: _, ...known } = { ...own, kid: 'upstream', alg: 'ES256', use: 'sig' };
+
 const clients = [
+  {
+    client_id: 'upstream',
+    token_endpoint_auth_method: 'private_key_jwt',
+    jwks: { keys: [known] },
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+    id_token_signed_response_alg: 'ES256',
+    scope: 'tools',
+  },
   {
     client_id: 'agent',
     token_endpoint_auth_method: 'none',
@@ -47,10 +61,12 @@ function resource(aud, format) {
 const provider = new Provider(issuer, {
   clients,
   jwks: { keys: [{ ...key, kid: 'first', alg: 'ES256', use: 'sig' }] },
+  scopes: ['openid', 'offline_access', 'tools'],
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
     introspection: { enabled: true, allowedPolicy: () => true },
+    revocation: { enabled: true },
     resourceIndicators: { enabled: true, getResourceServerInfo: (_, aud) => resource(aud, 'jwt') },
   },
   findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
@@ -85,4 +101,5 @@ server.on('request', (request, response) => {
     (error) => response.writeHead(500, { 'content-type': 'application/json' }).end(JSON.stringify({ error: `${error}` })),
   );
 });
-console.log(JSON.stringify({ issuer, token_endpoint: `${issuer}/issue` }));
+const upstream_key = JSON.stringify({ ...own, kid: 'upstream' });
+console.log(JSON.stringify({ issuer, token_endpoint: `${issuer}/issue`, upstream_key }));

@@ -1,14 +1,20 @@
-//! `cargo xtask campaign`: the end-to-end tests' random crashes and rotations, many times. Run for a release, and
+//! `cargo xtask campaign`: the end-to-end tests' random crashes, rotations, undos and leases, many times. Run for a release, and
 //! when the exchange, the stores or undoing change; its results are committed.
 
 use crate::{
+    parts::Testbed,
     run::{self, cargo, shown},
     test,
     workspace::Workspace,
 };
 
 /// What there is, and how many times where the command line does not say.
-const CAMPAIGNS: [(&str, u32); 2] = [("crash", 2000), ("rotation", 100)];
+const CAMPAIGNS: [(&str, u32); 4] = [
+    ("crash", 2000),
+    ("rotation", 100),
+    ("undo", 10_000),
+    ("leases", 100_000),
+];
 
 /// A campaign as the command line names it.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +56,12 @@ pub(crate) fn run(campaign: &Campaign) -> Result<(), String> {
     command.arg(format!("--seed={}", campaign.seed));
     command.arg(format!("--result={}", result.display()));
     command.current_dir(&workspace.root);
-    command.env("PROCURA_TESTBED", workspace.target.join("testbed"));
+    let testbed = Testbed {
+        root: workspace.target.join("testbed"),
+    };
+    command.env("PROCURA_TEST_MOTO", testbed.moto());
+    command.env("PROCURA_TESTBED", testbed.root);
+    command.envs(test::AWS);
     command.envs(test::brokers(&workspace)?);
     println!("+ {}", shown(&command));
     run::run(command)

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
        cargo xtask bench
-       cargo xtask campaign crash|rotation [--times=N] [--seed=N]
+       cargo xtask campaign crash|rotation|undo|leases [--times=N] [--seed=N]
 
   test               installs servers and clients into target/testbed/ and runs every test
   --fast             every test that needs neither an install nor a server

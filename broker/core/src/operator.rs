@@ -5,22 +5,15 @@ use serde::Serialize;
 
 use crate::{
     Timestamp,
-    catalogue::Catalogue,
-    exchange::{check_token, is_suspended, is_suspended_agent, same_uri, store_reason},
+    exchange::{check_token, is_suspended, same_uri, store_reason},
     identity::{PresentedToken, Principal, Subject},
     ids::{IssuanceId, SessionId},
     judgement::{Effect, OperatorAction},
-    ledger::{
-        EndedBy, Entry, Event, Filter, Held, LeaseState, Outcome, Page, Session, SessionFilter, SessionKey, StoreError,
-        Stored,
-    },
+    ledger::{EndedBy, Entry, Event, Filter, Held, LeaseState, Outcome, Page, Session, StoreError, Stored},
     ports::{Ports, Role},
     record::Draft,
-    undo,
+    undo::{self, Fate},
 };
-
-/// Sessions that are looked at together.
-const SESSIONS: u32 = 256;
 
 /// An authenticated operator.
 #[derive(Debug, Clone)]
@@ -146,8 +139,9 @@ pub(crate) async fn revoke(
     stored: &Stored,
     entry: Entry,
 ) -> Result<Option<CredentialReport>, StoreError> {
-    let held = match ports.ledger.revoke(stored.id, entry).await? {
-        Some(held) => Some(held),
+    // Where it was served again there is one credential, and all who were served it lose it.
+    let held = match ports.ledger.revoke(stored.made_by(), entry).await? {
+        Some(held) => Some(Held { id: stored.id, ..held }),
         None => left(ports, stored).await?,
     };
     Ok(report(ports, held.into_iter().collect()).await.pop())
@@ -155,7 +149,7 @@ pub(crate) async fn revoke(
 
 async fn left(ports: &Ports, stored: &Stored) -> Result<Option<Held>, StoreError> {
     let index = &stored.index;
-    let lease = ports.ledger.lease(stored.id).await?;
+    let lease = ports.ledger.lease(stored.made_by()).await?;
     let lives = match &lease {
         Some(lease) => lease.state != LeaseState::Gone,
         None => index.outcome == Outcome::Issued && index.until.is_some_and(|until| ports.clock.now() < until),
@@ -164,39 +158,9 @@ async fn left(ports: &Ports, stored: &Stored) -> Result<Option<Held>, StoreError
         id: stored.id,
         target,
         until: index.until.unwrap_or(index.at),
-        leased: lease.is_some(),
+        lease: lease.map(|lease| lease.id),
     });
     Ok(held)
-}
-
-/// Ends every live session whose server, subject or actor the bundle in force suspends; who is merely
-/// not in it may be in the bundle of another replica.
-pub async fn end_suspended(ports: &Ports) -> Result<(), StoreError> {
-    let snapshot = ports.active.snapshot();
-    let catalogue = snapshot.judge.catalogue();
-    let filter = SessionFilter {
-        live_at: Some(ports.now().map_err(|_| StoreError::Unavailable)?),
-        ..SessionFilter::default()
-    };
-    let mut before = None;
-    loop {
-        let sessions = ports.ledger.sessions(filter.clone(), before, SESSIONS).await?;
-        let Some(last) = sessions.last() else { return Ok(()) };
-        before = Some(last.id);
-        for session in sessions {
-            if names_suspended(catalogue, &session.key) {
-                end_unasked(ports, session, EndedBy::Policy).await?;
-            }
-        }
-    }
-}
-
-fn names_suspended(catalogue: &Catalogue, key: &SessionKey) -> bool {
-    let server = catalogue.servers.get(&key.server);
-    let actor = key.actor.as_ref();
-    server.is_some_and(|server| server.suspended)
-        || is_suspended(catalogue, &key.subject)
-        || actor.is_some_and(|actor| is_suspended_agent(catalogue, actor))
 }
 
 /// Ends a session that nobody waits for; its leases are the sweeper's.
@@ -262,15 +226,14 @@ fn end_entry(
 
 /// Undoes what is leased, now; what is not leased lives until its end wherever it is checked offline.
 pub(crate) async fn report(ports: &Ports, held: Vec<Held>) -> Vec<CredentialReport> {
-    let undone = undo::undo_now(ports, held.iter().filter(|held| held.leased)).await;
-    let status = |held: &Held| match undone.iter().find(|(id, _)| *id == held.id) {
-        None => RevocationStatus::Until,
-        Some((_, true)) => RevocationStatus::Done,
-        Some((_, false)) => RevocationStatus::Queued,
-    };
+    let undone = undo::undo_now(ports, &held).await;
     let report = |held: Held| {
-        let status = status(&held);
-        let until = (status == RevocationStatus::Until).then_some(held.until);
+        let (status, until) = match held.lease.and_then(|lease| undone.get(&lease)) {
+            None => (RevocationStatus::Until, Some(held.until)),
+            Some(Fate::Until(at)) => (RevocationStatus::Until, Some(*at)),
+            Some(Fate::Gone) => (RevocationStatus::Done, None),
+            Some(Fate::Queued) => (RevocationStatus::Queued, None),
+        };
         CredentialReport {
             issuance: held.id,
             target: held.target,

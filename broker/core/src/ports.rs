@@ -12,11 +12,13 @@ use procura_wire::{Name, Reason, Secret};
 use crate::{
     Timestamp,
     catalogue::Catalogue,
+    exchange::Reuse,
     identity::{AuthenticatedServer, ClientCredentials, PresentedToken, VerifiedToken},
-    ids::ReplicaId,
+    ids::{IssuanceId, ReplicaId},
     judgement::Judge,
     kind::Minter,
     ledger::Ledger,
+    staged::Staged,
 };
 
 pub use futures_util::future::BoxFuture;
@@ -81,12 +83,34 @@ pub trait Signer: Send + Sync {
 #[error("no signing key is active; make one with `procura keys new`")]
 pub struct SignError;
 
+/// Encrypts what the store must keep and nobody may read there, with a key of the broker's.
+pub trait Sealer: Send + Sync {
+    /// Seals a receipt for this issuance alone.
+    fn seal(&self, issuance: IssuanceId, receipt: &Secret) -> Result<Vec<u8>, SealError>;
+
+    /// Opens what was sealed for this issuance.
+    fn open(&self, issuance: IssuanceId, sealed: &[u8]) -> Result<Secret, SealError>;
+}
+
+/// A receipt cannot be sealed or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// There is no key.
+    #[error("no key seals; name one as [keys.seal] and make it with `procura keys new --seal`")]
+    NoKey,
+    /// None of the keys opens it, or it was changed.
+    #[error("none of the keys of [keys.seal] opens it; put the key back that sealed it")]
+    Unopened,
+}
+
 /// A bundle in force with the minters of its targets.
 pub struct Snapshot {
     /// Its rules and catalogue.
     pub judge: Arc<dyn Judge>,
     /// A minter for each of its targets.
     pub minters: BTreeMap<Name, Arc<dyn Minter>>,
+    /// What stands before the source of each of its targets that has one.
+    pub staged: BTreeMap<Name, Arc<Staged>>,
 }
 
 /// The bundle in force. A request takes one snapshot and keeps it.
@@ -119,6 +143,10 @@ pub struct Ports {
     pub tokens: Arc<dyn TokenVerifier>,
     /// The store.
     pub ledger: Arc<dyn Ledger>,
+    /// Seals receipts.
+    pub sealer: Arc<dyn Sealer>,
+    /// Live credentials that may be served again.
+    pub reuse: Reuse,
     /// The bundle in force.
     pub active: Active,
     /// This process.

@@ -1,6 +1,6 @@
 //! Where a target's own credential is kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use procura_wire::Secret;
 
@@ -32,6 +32,34 @@ pub trait Source: Send + Sync {
 
     /// Asks the source itself, past the cache; callers that wait at the same time share one fetch.
     fn refetch(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>>;
+
+    /// Tells that the target has just refused this version, and answers what to try in its place: another one, or the same
+    /// where there is no other.
+    fn refused<'a>(&'a self, _version: &'a str) -> BoxFuture<'a, Result<Arc<SourceSecret>, SourceError>> {
+        self.refetch()
+    }
+
+    /// Tells that what [`Source::refused`] answered works at the target.
+    fn works(&self, _version: &str) {}
+
+    /// Makes `value` the current secret where `expected` is the current version still, and answers the new version. Where
+    /// it is not, nothing changes and there is an error. After one that does not say which version is current (a
+    /// time-out), ask [`Source::refetch`].
+    fn write<'a>(&'a self, _value: &'a Secret, _expected: &'a str) -> BoxFuture<'a, Result<String, SourceError>> {
+        Box::pin(async { Err(read_only("cannot be written")) })
+    }
+
+    /// Asks the source to begin a rotation of its own. It ends later, and then [`Source::refetch`] answers another version.
+    fn rotate(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+        Box::pin(async { Err(read_only("cannot be rotated")) })
+    }
+}
+
+fn read_only(problem: &str) -> SourceError {
+    SourceError {
+        reference: "of this kind".to_owned(),
+        problem: problem.to_owned(),
+    }
 }
 
 /// How an attempt with a secret ended.
@@ -59,8 +87,8 @@ pub enum RotationError<E> {
 /// Time between two looks at the source while the target refuses its secret.
 const REREAD: Duration = Duration::from_millis(250);
 
-/// Runs `attempt` with the current secret. When the target refuses it, reads the source again at once
-/// and then every 250 ms until `deadline` (monotonic), trying only versions it has not tried last.
+/// Runs `attempt` with the current secret. When the target refuses it, looks for another at once and then every 250 ms
+/// until `deadline` (monotonic). Tries each version once.
 pub async fn through_rotation<T, E, F: Future<Output = Attempt<T, E>>>(
     source: &dyn Source,
     clock: &dyn Clock,
@@ -69,25 +97,29 @@ pub async fn through_rotation<T, E, F: Future<Output = Attempt<T, E>>>(
     mut attempt: impl FnMut(Arc<SourceSecret>) -> F,
 ) -> Result<T, RotationError<E>> {
     let mut secret = source.current().await.map_err(RotationError::Source)?;
+    let mut tried = BTreeSet::new();
     loop {
         let problem = match attempt(Arc::clone(&secret)).await {
-            Attempt::Done(value) => return Ok(value),
+            Attempt::Done(value) => {
+                if !tried.is_empty() {
+                    source.works(&secret.version);
+                }
+                return Ok(value);
+            }
             Attempt::Failed(error) => return Err(RotationError::Failed(error)),
             Attempt::SecretRefused(problem) => problem,
         };
-        let refused = secret.version.clone();
-        loop {
-            // A source that is away for a moment is no reason to give up before the deadline.
-            if let Ok(fresh) = source.refetch().await {
-                secret = fresh;
-            }
-            if secret.version != refused {
-                break;
+        tried.insert(secret.version.clone());
+        secret = loop {
+            match source.refused(&secret.version).await {
+                Ok(other) if !tried.contains(&other.version) => break other,
+                // A source that is away for a moment is no reason to give up before the deadline.
+                Ok(_) | Err(_) => {}
             }
             if clock.monotonic() + REREAD >= deadline {
                 return Err(RotationError::Refused(problem));
             }
             clock.sleep(REREAD).await;
-        }
+        };
     }
 }

@@ -5,7 +5,12 @@
 mod inventory;
 mod lanes;
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt, StreamExt,
@@ -17,13 +22,14 @@ use procura_wire::Name;
 use crate::{
     Timestamp,
     exchange::UNDO_WAIT,
-    ids::{Handle, IssuanceId},
-    kind::{Minter, UndoError},
+    ids::IssuanceId,
+    kind::{Minter, UndoError, Undoable},
     ledger::{AppendError, Claim, Conditions, EndedBy, Held, Lease, LeaseState, StoreError, Undone},
     operator,
     ports::{Ports, Snapshot},
 };
 use inventory::inventory;
+pub use inventory::{Unknown, unknown};
 use lanes::{Lanes, Said, WIDTH};
 
 /// Time after an intent's deadline during which nobody else touches it.
@@ -37,9 +43,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// Sessions that are ended at each look.
 const BATCH: u32 = 64;
 
-/// One attempt to undo by handle while a request waits.
-pub async fn attempt(ports: &Ports, minter: &dyn Minter, handle: &Handle) -> Result<(), UndoError> {
-    within(ports, UNDO_WAIT, minter.undo(handle)).await
+/// One attempt to undo while a request waits.
+pub async fn attempt(ports: &Ports, minter: &dyn Minter, undoable: Undoable<'_>) -> Result<(), UndoError> {
+    within(ports, UNDO_WAIT, minter.undo(undoable)).await
 }
 
 async fn within(
@@ -49,7 +55,7 @@ async fn within(
 ) -> Result<(), UndoError> {
     match select(Box::pin(work), ports.clock.sleep(time)).await {
         Either::Left((result, _)) => result,
-        Either::Right(_) => Err(UndoError("the target did not answer in time".into())),
+        Either::Right(_) => Err(UndoError::Failed("the target did not answer in time".into())),
     }
 }
 
@@ -177,13 +183,20 @@ async fn undo(ports: &Ports, lease: Lease) -> Said {
 
 /// One attempt at a lease that this replica has taken.
 async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> (Said, Undone) {
-    let (handle, target) = (&lease.handle, &lease.target);
+    let (handle, target, lapses) = (&lease.handle, &lease.target, lease.kept.lapses);
+    if lapses.is_some_and(|lapses| lapses <= ports.clock.now()) {
+        return (Said::Nothing, Undone::Gone);
+    }
     let (said, problem) = match minter_of(&ports.active.snapshot(), lease) {
-        Ok(minter) => match within(ports, time, minter.undo(handle)).await {
+        Ok(minter) => match take_back(ports, &*minter, lease, time).await {
             Ok(()) => return (Said::Gone, Undone::Gone),
-            Err(UndoError(problem)) => {
-                tracing::warn!(%handle, %target, problem, "not undone yet");
-                (Said::Failed, problem)
+            Err(UndoError::Never) if let Some(at) = lapses => {
+                let problem = UndoError::Never.to_string();
+                return (Said::Nothing, Undone::Retry { at, problem });
+            }
+            Err(problem) => {
+                tracing::warn!(%handle, %target, %problem, "not undone yet");
+                (Said::Failed, problem.to_string())
             }
         },
         // It stays so until the bundle changes: worth one warning.
@@ -198,6 +211,17 @@ async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> (Said, Undone) {
     };
     let at = ports.clock.now() + backoff(lease.attempts);
     (said, Undone::Retry { at, problem })
+}
+
+async fn take_back(ports: &Ports, minter: &dyn Minter, lease: &Lease, time: Duration) -> Result<(), UndoError> {
+    let sealed = lease.kept.sealed.as_ref();
+    let receipt = sealed.map(|sealed| ports.sealer.open(lease.id, sealed)).transpose();
+    let receipt = receipt.map_err(|error| UndoError::Failed(error.to_string()))?;
+    let undoable = Undoable {
+        handle: &lease.handle,
+        receipt: receipt.as_ref(),
+    };
+    within(ports, time, minter.undo(undoable)).await
 }
 
 /// The minter of the place where the lease's credential was made. Any other place would confirm that
@@ -230,28 +254,65 @@ async fn record_abort(ports: &Ports, lease: &Lease) -> Result<(), AppendError> {
     }
 }
 
-/// Undoes these leases now, a few at once of each target, waiting a bounded time; tells which are gone.
+/// What has become of a lease that was to be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The target confirmed.
+    Gone,
+    /// The sweeper goes on.
+    Queued,
+    /// Nothing takes it back: it ends by itself then.
+    Until(Timestamp),
+}
+
+/// Undoes these leases now, a few at once of each target, waiting a bounded time; tells what became of each.
 /// What the time does not reach is the sweeper's.
-pub(crate) async fn undo_now(ports: &Ports, leased: impl Iterator<Item = &Held>) -> Vec<(IssuanceId, bool)> {
-    let mut targets = BTreeMap::<&Name, Vec<IssuanceId>>::new();
-    for held in leased {
-        targets.entry(&held.target).or_default().push(held.id);
+pub(crate) async fn undo_now(ports: &Ports, held: &[Held]) -> BTreeMap<IssuanceId, Fate> {
+    let mut targets = BTreeMap::<&Name, BTreeSet<IssuanceId>>::new();
+    for held in held {
+        targets.entry(&held.target).or_default().extend(held.lease);
     }
     let end = ports.clock.monotonic() + UNDO_WAIT;
-    let undo = |id| async move { (id, ports.clock.monotonic() < end && undo_one(ports, id).await) };
-    let at_target = |ids: Vec<IssuanceId>| stream::iter(ids).map(undo).buffered(WIDTH as usize).collect::<Vec<_>>();
-    join_all(targets.into_values().map(at_target)).await.concat()
+    let undo = |id| async move {
+        match ports.clock.monotonic() < end {
+            true => (id, undo_one(ports, id).await),
+            false => (id, Fate::Queued),
+        }
+    };
+    let at_target = |ids: BTreeSet<_>| stream::iter(ids).map(undo).buffered(WIDTH as usize).collect::<Vec<_>>();
+    join_all(targets.into_values().map(at_target))
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
-async fn undo_one(ports: &Ports, id: IssuanceId) -> bool {
+async fn undo_one(ports: &Ports, id: IssuanceId) -> Fate {
     let Ok(Some(lease)) = ports.ledger.take(id, claim(ports, late_now(ports))).await else {
-        return is_gone(ports, id).await;
+        return fate(ports, id).await;
     };
     let (said, undone) = ask(ports, &lease, UNDO_WAIT).await;
-    let settled = ports.ledger.settle(lease.id, lease.owner, undone).await;
-    (said == Said::Gone) & matches!(settled, Ok(true))
+    let fate = match (&undone, said) {
+        (Undone::Gone, _) => Fate::Gone,
+        // Only what lapses is put off without having been asked in vain.
+        (Undone::Retry { at, .. }, Said::Nothing) if lease.kept.lapses == Some(*at) => Fate::Until(*at),
+        (Undone::Retry { .. }, _) => Fate::Queued,
+    };
+    match ports.ledger.settle(lease.id, lease.owner, undone).await {
+        Ok(true) => fate,
+        _ => Fate::Queued,
+    }
 }
 
-async fn is_gone(ports: &Ports, id: IssuanceId) -> bool {
-    matches!(ports.ledger.lease(id).await, Ok(Some(lease)) if lease.state == LeaseState::Gone)
+/// Of a lease that somebody else undoes, has undone or has put off until it lapses.
+async fn fate(ports: &Ports, id: IssuanceId) -> Fate {
+    match ports.ledger.lease(id).await {
+        Ok(Some(lease)) if lease.state == LeaseState::Gone => Fate::Gone,
+        Ok(Some(Lease {
+            next_attempt: Some(at),
+            kept,
+            ..
+        })) if kept.lapses == Some(at) => Fate::Until(at),
+        _ => Fate::Queued,
+    }
 }

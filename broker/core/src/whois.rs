@@ -17,7 +17,7 @@ use crate::{
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Clue {
-    /// The name that a target knows a credential by.
+    /// The name that a target knows a credential by: the handle, or what it calls it itself, as a lease of Vault.
     Handle(String),
     /// SHA-256 of an issued value that does not name its record, see [`issued_value`].
     Value(Digest),
@@ -86,6 +86,19 @@ pub async fn whois(ports: &Ports, operator: &Operator, clue: Clue) -> Result<Tra
     })
 }
 
+/// The handle in what AWS calls a session: in its ARN, `arn:aws:sts::123456789012:assumed-role/ROLE/HANDLE`, or in its user
+/// id, `AROA…:HANDLE`. Any other text as it is.
+pub fn handle_in(text: &str) -> &str {
+    let arn = text
+        .strip_prefix("arn:")
+        .and_then(|arn| arn.split_once(":assumed-role/"));
+    let user = text.strip_prefix("AROA").and_then(|user| user.split_once(':'));
+    let in_arn = arn
+        .and_then(|(_, path)| path.split_once('/'))
+        .map(|(_, session)| session);
+    in_arn.or(user.map(|(_, session)| session)).unwrap_or(text)
+}
+
 type Found = (IssuanceId, Option<Stored>, Option<Lease>);
 
 async fn find(ports: &Ports, clue: Clue) -> Result<Option<Found>, Reason> {
@@ -100,8 +113,8 @@ async fn find(ports: &Ports, clue: Clue) -> Result<Option<Found>, Reason> {
         }
         Clue::Issuance(id, None) => (id, None),
         Clue::Handle(text) => {
-            let Some(handle) = Handle::parse(&ports.installation, &text) else {
-                return Ok(None);
+            let Some(handle) = Handle::parse(&ports.installation, handle_in(&text)) else {
+                return known_as(ports, text).await;
             };
             let Some(id) = handle.issuance() else { return Ok(None) };
             (id, Some(handle))
@@ -115,9 +128,17 @@ async fn find(ports: &Ports, clue: Clue) -> Result<Option<Found>, Reason> {
     Ok(found.then_some((id, record, lease)))
 }
 
+async fn known_as(ports: &Ports, name: String) -> Result<Option<Found>, Reason> {
+    let Some(lease) = ports.ledger.lease_known_as(name).await.map_err(store_reason)? else {
+        return Ok(None);
+    };
+    let record = ports.ledger.record(lease.id).await.map_err(store_reason)?;
+    Ok(Some((lease.id, record, Some(lease))))
+}
+
 async fn with_lease(ports: &Ports, record: Option<Stored>) -> Result<Option<Found>, Reason> {
     let Some(record) = record else { return Ok(None) };
-    let lease = ports.ledger.lease(record.id).await.map_err(store_reason)?;
+    let lease = ports.ledger.lease(record.made_by()).await.map_err(store_reason)?;
     Ok(Some((record.id, Some(record), lease)))
 }
 

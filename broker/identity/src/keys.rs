@@ -116,6 +116,18 @@ impl Keys {
         }
     }
 
+    /// Issuers whose keys cannot be fetched, and how long those that are known still serve.
+    pub(crate) fn running_out(&self) -> Vec<(String, Duration)> {
+        let issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = |(issuer, cached): (&String, &Arc<Cached>)| {
+            let state = cached.state();
+            state.failure.filter(|_| state.set.is_some())?;
+            let age = self.clock.monotonic().saturating_sub(state.fetched);
+            Some((issuer.clone(), KEPT.saturating_sub(age)))
+        };
+        issuers.iter().filter_map(left).collect()
+    }
+
     async fn set(&self, issuer: &str, kid: &str) -> Result<Arc<KeySet>, Reason> {
         if issuer == BUILTIN {
             return self.builtin.clone().ok_or(Reason::JwtIssUntrusted);

@@ -13,7 +13,7 @@ mod roca;
 mod verified;
 mod verify;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use procura_core::{
     Timestamp,
@@ -98,6 +98,14 @@ impl Identity {
             keys: keys::Keys::new(http, set, options.clock),
             verified: verified::Verified::default(),
         })
+    }
+}
+
+impl Identity {
+    /// Issuers (by identifier) whose keys could not be fetched last time, and how long the last good ones still
+    /// serve.
+    pub fn running_out(&self) -> Vec<(String, Duration)> {
+        self.keys.running_out()
     }
 }
 

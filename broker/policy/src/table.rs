@@ -297,6 +297,21 @@ impl<'d> Item<'d> {
         }
     }
 
+    /// The same with tables in it.
+    pub(crate) fn tree(self) -> Option<serde_json::Value> {
+        match self.value {
+            DeValue::Table(_) => {
+                let entries = self.table()?.entries().into_iter();
+                let members: Option<serde_json::Map<_, _>> = entries
+                    .map(|(name, item)| Some((name.to_owned(), item.tree()?)))
+                    .collect();
+                members.map(Into::into)
+            }
+            DeValue::Array(_) => self.list()?.into_iter().map(Item::tree).collect(),
+            _ => self.json(),
+        }
+    }
+
     /// A name that must be among those declared in a folder.
     pub(crate) fn declared(self, names: &[Name], folder: &str) -> Option<Name> {
         let name: Name = self.parse()?;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use procura_core::{
+    exchange::Reuse,
     ids::ReplicaId,
     ports::{Active, Clock, Entropy, Ports, Signer},
     source::Source,
@@ -54,9 +55,14 @@ pub(crate) struct Trust {
 /// The broker's own keys and where they come from.
 pub(crate) struct Keys {
     pub(crate) ring: Arc<Keyring>,
-    /// Looked at again and again, and the version that is in force; `None` where keys stay as they are.
-    pub(crate) source: Option<(Arc<dyn Source>, String)>,
+    /// Where the signing keys come from, looked at again and again; `None` where keys stay as they are.
+    pub(crate) source: Option<Watched>,
+    /// The same of the keys that seal.
+    pub(crate) seal_source: Option<Watched>,
 }
+
+/// A source of keys and the version that is in force.
+pub(crate) type Watched = (Arc<dyn Source>, String);
 
 /// A broker that is ready to serve.
 pub(crate) struct Broker {
@@ -64,6 +70,7 @@ pub(crate) struct Broker {
     pub(crate) engine: Engine,
     pub(crate) workshop: Workshop,
     pub(crate) keys: Keys,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) health: Arc<Health>,
     pub(crate) failures: Arc<Failures>,
     /// Tasks of requests.
@@ -87,13 +94,16 @@ pub(crate) async fn build(
         dev_secrets: trust.dev_secrets,
         clock: Arc::clone(&clock),
     });
+    let identity = Arc::new(identity.map_err(Failure::usage)?);
     let ledger = engine.ledger();
     let ports = Arc::new(Ports {
-        tokens: Arc::new(identity.map_err(Failure::usage)?),
+        tokens: Arc::clone(&identity) as _,
         active: Active::new(snapshot),
         replica: ReplicaId::new(clock.now(), entropy.as_ref()),
         installation: ledger.installation().to_owned(),
         issuer: workshop.issuer.clone(),
+        sealer: Arc::clone(&workshop.seals) as _,
+        reuse: Reuse::default(),
         mint_budget,
         clock,
         entropy,
@@ -107,6 +117,7 @@ pub(crate) async fn build(
         engine,
         workshop,
         keys,
+        identity,
         health,
         failures: Arc::default(),
         requests: TaskTracker::new(),

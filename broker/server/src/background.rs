@@ -4,10 +4,10 @@ use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use notify::{RecursiveMode, Watcher};
 use procura_core::{
-    operator,
+    ledger::StoreError,
     ports::Ports,
     source::{SourceError, SourceSecret},
-    undo,
+    staged, undo, withdraw,
 };
 use procura_sources::Sources;
 use procura_target_jwt::Keyring;
@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     assembly::{Broker, Keys, signs},
     bundle::Workshop,
+    expiry,
     health::Health,
 };
 
@@ -30,6 +31,15 @@ pub(crate) enum Watch {
     Files,
     /// `bundle.sum` alone, so that half a checkout is never a bundle (`serve`).
     Sum,
+}
+
+/// Whether what is due is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revocation {
+    /// Always, but after a restore.
+    Runs,
+    /// `serve --hold-revocation`: only what somebody asks for by name.
+    Held,
 }
 
 /// Background work of one process.
@@ -47,27 +57,36 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 impl Background {
     /// Starts everything.
-    pub(crate) fn start(broker: Arc<Broker>, watch: Watch) -> Self {
+    pub(crate) fn start(broker: Arc<Broker>, watch: Watch, revocation: Revocation) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let this = Self { tasks, stop };
         let ports = Arc::clone(&broker.ports);
         // These two end in their own time: what they have begun is finished.
-        this.tasks.spawn(undo::run(
-            Arc::clone(&ports),
-            Box::pin(this.stop.clone().cancelled_owned()),
-        ));
+        match revocation {
+            Revocation::Runs => {
+                let stop = Box::pin(this.stop.clone().cancelled_owned());
+                this.tasks.spawn(undo::run(Arc::clone(&ports), stop));
+            }
+            Revocation::Held => {
+                broker.health.note(|report| report.revocation_held = true);
+                this.until_stop(tell_unknown(Arc::clone(&ports)));
+            }
+        }
         let (sources, end) = (Arc::clone(&broker.workshop.sources), this.stop.clone());
         this.tasks
             .spawn(async move { Sources::run(&sources, Box::pin(end.cancelled_owned())).await });
         let failures = Arc::clone(&broker.failures);
         let clock = Arc::clone(&ports.clock);
         this.until_stop(async move { failures.run(clock.as_ref()).await });
+        this.until_stop(staged::run(Arc::clone(&ports)));
+        this.until_stop(expiry::watch(Arc::clone(&broker)));
         this.until_stop(forget(ports));
         this.until_stop(count(Arc::clone(&broker)));
         let hangup = Arc::new(Notify::new());
         this.until_stop(keys(Arc::clone(&broker), Arc::clone(&hangup)));
+        this.until_stop(seal_keys(Arc::clone(&broker)));
         let swapped = Arc::new(Notify::new());
-        this.until_stop(end_suspended(Arc::clone(&broker.ports), Arc::clone(&swapped)));
+        this.until_stop(withdraw(Arc::clone(&broker), Arc::clone(&swapped)));
         // Listened to before anybody is told that the broker serves.
         match signal(SignalKind::hangup()) {
             Ok(hangups) => this.until_stop(reload(broker, watch, hangups, hangup, swapped)),
@@ -99,6 +118,29 @@ impl Background {
     }
 }
 
+/// Says what targets have that a restored store does not know.
+async fn tell_unknown(ports: Arc<Ports>) {
+    tracing::warn!("revocation is held: what is due is not undone until the broker runs without --hold-revocation");
+    match undo::unknown(&ports).await {
+        Ok(targets) => {
+            for undo::Unknown {
+                target,
+                handles,
+                problem,
+            } in targets
+            {
+                if let Some(problem) = problem {
+                    tracing::warn!(%target, problem, "no inventory");
+                }
+                for handle in handles {
+                    tracing::warn!(%target, %handle, "found at the target, not in the store");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "no inventory"),
+    }
+}
+
 async fn forget(ports: Arc<Ports>) {
     loop {
         if let Err(error) = ports.ledger.forget_replay_ids().await {
@@ -113,6 +155,10 @@ async fn count(broker: Arc<Broker>) {
         let (commits, queued) = broker.engine.numbers();
         metrics::counter!("procura_store_commits_total").absolute(commits);
         metrics::gauge!("procura_store_queue_depth").set(u32::try_from(queued).unwrap_or(u32::MAX));
+        for (name, staged) in &broker.ports.active.snapshot().staged {
+            let gauge = metrics::gauge!("procura_source_version_refused", "target" => name.to_string());
+            gauge.set(f64::from(u8::from(staged.stage().refused)));
+        }
         broker.workshop.machine.metrics.run_upkeep();
         broker.ports.clock.sleep(OFTEN).await;
     }
@@ -120,7 +166,7 @@ async fn count(broker: Arc<Broker>) {
 
 /// Takes new signing keys over as soon as their source has another version.
 async fn keys(broker: Arc<Broker>, hangup: Arc<Notify>) {
-    let Keys { ring, source } = &broker.keys;
+    let Keys { ring, source, .. } = &broker.keys;
     let Some((source, seen)) = source else { return };
     let mut seen = Seen {
         version: seen.clone(),
@@ -144,6 +190,25 @@ async fn keys(broker: Arc<Broker>, hangup: Arc<Notify>) {
             tracing::error!(problem, "the signing keys stay as they were");
         }
         told = problem;
+    }
+}
+
+/// The same of the keys that seal.
+async fn seal_keys(broker: Arc<Broker>) {
+    let Some((source, seen)) = &broker.keys.seal_source else {
+        return;
+    };
+    let (seals, mut seen) = (&broker.workshop.seals, seen.clone());
+    loop {
+        broker.ports.clock.sleep(OFTEN).await;
+        let Ok(found) = source.current().await else { continue };
+        if found.version != seen {
+            seen.clone_from(&found.version);
+            match seals.replace(&found.value) {
+                Ok(()) => tracing::info!(keys = ?seals, "sealing keys read"),
+                Err(error) => tracing::error!(%error, "the sealing keys stay as they were"),
+            }
+        }
     }
 }
 
@@ -181,17 +246,27 @@ impl Seen {
     }
 }
 
-/// Ends the sessions of who is suspended: at the start, and when another bundle was put in force.
-async fn end_suspended(ports: Arc<Ports>, swapped: Arc<Notify>) {
+/// Takes back what bundles before gave and the one in force does not: at the start, and when another was put
+/// in force.
+async fn withdraw(broker: Arc<Broker>, swapped: Arc<Notify>) {
     loop {
-        match operator::end_suspended(&ports).await {
+        match withdraw_once(&broker).await {
             Ok(()) => swapped.notified().await,
             Err(error) => {
-                tracing::warn!(%error, "sessions of who is suspended are not ended yet");
-                ports.clock.sleep(OFTEN).await;
+                tracing::warn!(%error, "what the bundle does not give any more is not taken back yet");
+                broker.ports.clock.sleep(OFTEN).await;
             }
         }
     }
+}
+
+/// A bundle is settled only when this is done, so that a crash in between loses nothing.
+async fn withdraw_once(Broker { ports, workshop, .. }: &Broker) -> Result<(), StoreError> {
+    let digest = ports.active.snapshot().judge.digest();
+    let before = workshop.settled().await?;
+    let before = before.filter(|before| before.digest() != digest);
+    withdraw::withdraw(ports, before.as_ref().map(|judge| judge.catalogue())).await?;
+    ports.ledger.settle_bundle(digest).await
 }
 
 /// Loads the bundle again when it may have changed, and on SIGHUP.

@@ -4,21 +4,22 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use procura_core::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Target},
     judgement::Judge,
     kind::{KindPorts, Minter},
     ledger::{Ledger, StoreError},
     ports::{Signer, Snapshot},
+    staged::Staged,
 };
 use procura_policy::{Bundle, Mistake, Options};
 use procura_sources::Sources;
 use procura_wire::Name;
 
-use crate::{assembly::Machine, kinds::KINDS};
+use crate::{assembly::Machine, kinds::KINDS, seal::Seals};
 
 /// What minters are made with, bundle after bundle.
 pub(crate) struct Workshop {
@@ -26,10 +27,17 @@ pub(crate) struct Workshop {
     pub(crate) options: Options,
     pub(crate) machine: Machine,
     pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) seals: Arc<Seals>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) issuer: String,
+    pub(crate) stages: Stages,
 }
+
+/// Which version of its secret each target uses, from one bundle to the next: by target, reference and place, so that
+/// another secret or another system begins anew.
+#[derive(Default)]
+pub(crate) struct Stages(Mutex<BTreeMap<[String; 3], Weak<Staged>>>);
 
 /// Why a bundle was not put in force. The last good one stays.
 #[derive(Debug)]
@@ -80,26 +88,100 @@ impl Workshop {
         let loaded = tokio::task::spawn_blocking(move || load(&folder, options)).await;
         let loaded = loaded.map_err(|_| Rejected::Target("the bundle could not be checked".to_owned()))?;
         let (bundle, judge) = loaded.map_err(Rejected::Mistakes)?;
-        let minters = self.minters(judge.catalogue())?;
+        self.check_held(judge.catalogue()).await?;
+        let staged = self.staged(judge.catalogue())?;
+        let minters = self.minters(judge.catalogue(), &staged)?;
         let kept = self.ledger.keep_bundle(judge.digest(), bundle.content()).await;
         kept.map_err(Rejected::Store)?;
-        Ok(Snapshot { judge, minters })
+        Ok(Snapshot { judge, minters, staged })
     }
 
-    fn minters(&self, catalogue: &Catalogue) -> Result<BTreeMap<Name, Arc<dyn Minter>>, Rejected> {
+    /// Refuses a bundle without a place that credentials wait to be undone at.
+    async fn check_held(&self, catalogue: &Catalogue) -> Result<(), Rejected> {
+        let held = self.ledger.leased_places().await.map_err(Rejected::Store)?;
+        let lost: Vec<_> = held
+            .into_iter()
+            .filter(|(name, place)| {
+                let there = catalogue.targets.get(name).is_some_and(|target| target.place() == *place);
+                !there && !catalogue.abandoned.contains(name)
+            })
+            .map(|(name, place)| {
+                format!(
+                    "targets/{name}.toml: credentials at {place} are not undone yet (`procura lease list --target {name}`); \
+                     put the target back as it was until they are gone, or give them up in bundle.toml: \
+                     abandon = [\"{name}\"]"
+                )
+            })
+            .collect();
+        match lost.is_empty() {
+            true => Ok(()),
+            false => Err(Rejected::Target(lost.join("\n"))),
+        }
+    }
+
+    /// The bundle whose predecessors were withdrawn last, as far as it can be read.
+    pub(crate) async fn settled(&self) -> Result<Option<Arc<dyn Judge>>, StoreError> {
+        let Some(content) = self.ledger.settled_bundle().await? else {
+            return Ok(None);
+        };
+        let options = self.options;
+        let read = move || {
+            let bundle = Bundle::from_content(&content).ok()?;
+            procura_policy::load(&bundle, &KINDS, options).ok()
+        };
+        let read = tokio::task::spawn_blocking(read).await.ok().flatten();
+        if read.is_none() {
+            tracing::warn!(
+                "the bundle before cannot be read by this version: what it gave and this one does not is left"
+            );
+        }
+        Ok(read.map(|loaded| Arc::new(loaded) as _))
+    }
+
+    fn staged(&self, catalogue: &Catalogue) -> Result<BTreeMap<Name, Arc<Staged>>, Rejected> {
+        let targets = catalogue.targets.iter();
+        let stage = |(name, target): (&Name, &Target)| Some((name.clone(), self.stage(name, target).transpose()?));
+        let staged = targets.filter_map(stage);
+        staged.map(|(name, staged)| Ok((name, staged?))).collect()
+    }
+
+    /// The source of a target as it was under the bundle before, if it is the same.
+    fn stage(&self, name: &Name, target: &Target) -> Result<Option<Arc<Staged>>, Rejected> {
+        let Some(reference) = &target.source else {
+            return Ok(None);
+        };
+        let source = self.sources.open(reference);
+        let source = source.map_err(|error| Rejected::Target(format!("targets/{name}.toml: {error}")))?;
+        let mut stages = self.stages.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stages.retain(|_, staged| staged.strong_count() > 0);
+        let key = [name.to_string(), reference.clone(), target.place()];
+        if let Some(staged) = stages.get(&key).and_then(Weak::upgrade) {
+            return Ok(Some(staged));
+        }
+        let staged = Arc::new(Staged::new(name.clone(), source, Arc::clone(&self.machine.clock)));
+        stages.insert(key, Arc::downgrade(&staged));
+        Ok(Some(staged))
+    }
+
+    fn minters(
+        &self,
+        catalogue: &Catalogue,
+        staged: &BTreeMap<Name, Arc<Staged>>,
+    ) -> Result<BTreeMap<Name, Arc<dyn Minter>>, Rejected> {
         let mut minters = BTreeMap::new();
         for (name, target) in &catalogue.targets {
-            let source = target
-                .source
-                .as_deref()
-                .map(|reference| self.sources.open(reference))
-                .transpose();
-            let source = source.map_err(|error| Rejected::Target(format!("targets/{name}.toml: {error}")))?;
+            if target.kind.receipts && !self.seals.can_seal() {
+                return Err(Rejected::Target(format!(
+                    "targets/{name}.toml: what a target of kind {} is undone with must be kept sealed; name a key as \
+                     [keys.seal] in procura.toml (`procura keys new --seal FILE`)",
+                    target.kind.name
+                )));
+            }
             let ports = KindPorts {
                 clock: Arc::clone(&self.machine.clock),
                 entropy: Arc::clone(&self.machine.entropy),
                 signer: Arc::clone(&self.signer),
-                source,
+                source: staged.get(name).map(|staged| Arc::clone(staged) as _),
                 installation: self.ledger.installation().to_owned(),
                 issuer: self.issuer.clone(),
                 issuers: catalogue.issuers.keys().cloned().collect(),

@@ -7,12 +7,14 @@ mod cli;
 mod clock;
 mod config;
 mod dev;
+mod expiry;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod health;
 mod http;
 mod kinds;
 mod running;
+mod seal;
 mod serve;
 mod store;
 mod telemetry;

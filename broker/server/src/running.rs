@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     assembly::Broker,
-    background::{Background, Watch},
+    background::{Background, Revocation, Watch},
     cli::Failure,
     http::{self, Listener},
 };
@@ -70,8 +70,8 @@ pub(crate) struct Running {
 
 impl Running {
     /// Opens the doors and starts what goes on beside requests.
-    pub(crate) fn start(broker: Arc<Broker>, routes: Router, doors: Doors, watch: Watch) -> Self {
-        let background = Background::start(Arc::clone(&broker), watch);
+    pub(crate) fn start(broker: Arc<Broker>, routes: Router, doors: Doors, mode: (Watch, Revocation)) -> Self {
+        let background = Background::start(Arc::clone(&broker), mode.0, mode.1);
         if let Some(admin) = doors.admin {
             background.also(admin.serve(http::admin(&broker), None, Handle::new()));
         }

@@ -15,19 +15,22 @@ use procura_target_jwt::Keyring;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    assembly::{self, Broker, Keys, Machine, Trust},
-    background::Watch,
-    bundle::Workshop,
+    assembly::{self, Broker, Keys, Machine, Trust, Watched},
+    background::{Revocation, Watch},
+    bundle::{Stages, Workshop},
     cli::Failure,
     config::{Config, Tls},
+    expiry,
+    health::Health,
     http,
     running::{Doors, Running, Signals, bind},
+    seal::Seals,
     store::Engine,
     telemetry::{self, Logs},
 };
 
 /// Runs until a signal.
-pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
+pub(crate) async fn run(path: &Path, revocation: Revocation) -> Result<(), Failure> {
     let config = Config::read(path).map_err(Failure::usage)?;
     telemetry::logs(Logs::Json);
     let signals = Signals::listen()?;
@@ -40,23 +43,33 @@ pub(crate) async fn run(path: &Path) -> Result<(), Failure> {
     let (issuer, path) = (config.issuer.clone(), config.issuer.path().to_owned());
     let broker = Arc::new(build(config).await?);
     let routes = http::public(broker.app(&issuer, None), &path);
-    let running = Running::start(Arc::clone(&broker), routes, doors, Watch::Sum);
+    let running = Running::start(Arc::clone(&broker), routes, doors, (Watch::Sum, revocation));
     tracing::info!(%address, admin, issuer = broker.ports.issuer, "serving");
-    if let Some((tls, (cert, key))) = certificate {
-        running.background.also(renew(hangups, tls, cert, key));
+    if let Some((tls, files)) = certificate {
+        note_end(&broker.health, &files.0);
+        running
+            .background
+            .also(renew(hangups, tls, files, Arc::clone(&broker.health)));
     }
     running.until(signals).await;
     Ok(())
 }
 
 /// Reads the certificate again on SIGHUP.
-async fn renew(mut hangups: Signal, tls: RustlsConfig, cert: PathBuf, key: PathBuf) {
+async fn renew(mut hangups: Signal, tls: RustlsConfig, (cert, key): (PathBuf, PathBuf), health: Arc<Health>) {
     while hangups.recv().await.is_some() {
         match tls.reload_from_pem_file(&cert, &key).await {
-            Ok(()) => tracing::info!("certificate read"),
+            Ok(()) => {
+                note_end(&health, &cert);
+                tracing::info!("certificate read");
+            }
             Err(error) => tracing::error!(%error, "the certificate stays as it was"),
         }
     }
+}
+
+fn note_end(health: &Health, cert: &Path) {
+    health.note(|report| report.certificate_ends = expiry::certificate_ends(cert));
 }
 
 async fn doors(config: &Config) -> Result<Doors, Failure> {
@@ -78,16 +91,20 @@ async fn build(config: Config) -> Result<Broker, Failure> {
     let machine = Machine::start()?;
     let trust = trust(config.network.allow, &config.tls)?;
     let sources = sources(config.sources, &machine)?;
-    let keys = keys(&config.token_keys, &sources).await?;
+    let mut keys = keys(&config.token_keys, &sources).await?;
+    let (seals, seal_source) = seals(config.seal_keys.as_deref(), &sources).await?;
+    keys.seal_source = seal_source;
     let engine = Engine::open(&config.store, &machine).await?;
     let workshop = Workshop {
         folder: config.policies,
         options: Options::default(),
         machine,
         signer: Arc::clone(&keys.ring) as _,
+        seals,
         sources,
         ledger: engine.ledger(),
         issuer: assembly::identifier(&config.issuer),
+        stages: Stages::default(),
     };
     assembly::build(engine, workshop, keys, trust, config.mint_budget).await
 }
@@ -121,5 +138,17 @@ async fn keys(reference: &str, sources: &Sources) -> Result<Keys, Failure> {
     Ok(Keys {
         ring: Arc::new(ring),
         source: Some((source, set.version.clone())),
+        seal_source: None,
     })
+}
+
+async fn seals(reference: Option<&str>, sources: &Sources) -> Result<(Arc<Seals>, Option<Watched>), Failure> {
+    let Some(reference) = reference else {
+        return Ok((Arc::default(), None));
+    };
+    let source = sources.open_own(reference).map_err(Failure::usage)?;
+    let set = source.current().await;
+    let set = set.map_err(|error| Failure::usage(format!("{error}; make a key with `procura keys new --seal`")))?;
+    let seals = Seals::parse(&set.value).map_err(|error| Failure::usage(format!("{reference}: {error}")))?;
+    Ok((Arc::new(seals), Some((source, set.version.clone()))))
 }

@@ -21,15 +21,18 @@ pub(crate) enum Logs {
     Json,
 }
 
-/// Starts logging to stderr. Libraries that handle tokens or passwords stay at info and above.
+/// What is logged. Libraries that handle tokens or passwords stay at info and above, since what they log below holds
+/// them: the AWS SDK at trace has whole bodies where its environment says so.
+fn filter(form: Logs) -> EnvFilter {
+    EnvFilter::new(match form {
+        Logs::Text => "warn,procura=info",
+        Logs::Json => "info",
+    })
+}
+
+/// Starts logging to stderr.
 pub(crate) fn logs(form: Logs) {
-    let level = if form == Logs::Text {
-        "warn,procura=info"
-    } else {
-        "info"
-    };
-    let filter = EnvFilter::new(level);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter(form));
     match form {
         Logs::Text => {
             let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
@@ -92,7 +95,16 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
     use super::*;
+
+    #[test]
+    fn attack_160_nothing_below_info_is_logged() {
+        for form in [Logs::Text, Logs::Json] {
+            assert_eq!(filter(form).max_level_hint(), Some(LevelFilter::INFO), "{form:?}");
+        }
+    }
 
     #[test]
     fn refusals_are_aggregated_by_reason() {

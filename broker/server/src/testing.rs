@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     assembly::{self, Broker, Keys, Machine, Trust},
-    bundle::Workshop,
+    bundle::{Stages, Workshop},
     clock::{SystemClock, SystemEntropy},
     config::Store,
     dev,
@@ -41,12 +41,18 @@ pub(crate) async fn broker() -> (Broker, TempDir) {
         folder: bundle,
         options: dev::OPTIONS,
         signer: Arc::clone(&ring) as _,
+        seals: Arc::default(),
         sources: Arc::new(sources.expect("sources")),
         ledger: engine.ledger(),
         issuer: ISSUER.to_owned(),
         machine,
+        stages: Stages::default(),
     };
-    let keys = Keys { ring, source: None };
+    let keys = Keys {
+        ring,
+        source: None,
+        seal_source: None,
+    };
     let broker = assembly::build(engine, workshop, keys, Trust::default(), Duration::from_secs(5)).await;
     (broker.map_err(|failure| failure.to_string()).expect("broker"), folder)
 }

@@ -68,6 +68,35 @@ pub(crate) trait Upstream: Send + Sync {
 
     /// A number that changes when something there may have changed. What was read under another is stale.
     fn generation(&self) -> u64;
+
+    /// Somebody asks past the cache, because a target refused what was read here: where the system makes a secret for
+    /// each read, the next read is to bring another.
+    fn refused(&self, _path: &str) {}
+
+    /// When what was read there as this version ends by itself, in monotonic time.
+    fn end_of(&self, _path: &str, _version: &str) -> Option<Duration> {
+        None
+    }
+
+    /// Puts text at the path and answers its version, unless the version there is another than the expected one.
+    fn write<'a>(
+        &'a self,
+        _path: &'a str,
+        _value: &'a Secret,
+        _expected_version: &'a str,
+    ) -> BoxFuture<'a, Result<String, Trouble>> {
+        async { Err(Trouble::Gone("a source of this kind cannot be written".to_owned())) }.boxed()
+    }
+
+    /// Begins a rotation that the system itself carries out.
+    fn rotate<'a>(&'a self, _path: &'a str) -> BoxFuture<'a, Result<(), Trouble>> {
+        async {
+            Err(Trouble::Gone(
+                "a source of this kind has no rotation of its own".to_owned(),
+            ))
+        }
+        .boxed()
+    }
 }
 
 type Fetched = Result<Arc<SourceSecret>, SourceError>;
@@ -86,6 +115,8 @@ struct State {
     good: Option<Good>,
     look: Option<Look>,
     used: Duration,
+    /// How often it was written through here.
+    writes: u64,
     flight: Option<WeakShared<BoxFuture<'static, Fetched>>>,
 }
 
@@ -158,10 +189,20 @@ impl Cache {
         }
     }
 
+    /// The reference and how long its last good value still serves, where the source cannot be read.
+    pub(crate) fn running_out(&self) -> Option<(String, Duration)> {
+        let state = self.state();
+        state.look.as_ref()?.error.as_ref()?;
+        let age = self.clock.monotonic().saturating_sub(state.good.as_ref()?.at);
+        Some((self.reference.to_string(), last_good_time().saturating_sub(age)))
+    }
+
     fn last_good(&self, state: &State) -> Option<Arc<SourceSecret>> {
         let good = state.good.as_ref()?;
-        let age = self.clock.monotonic().saturating_sub(good.at);
-        (age < last_good_time()).then(|| Arc::clone(&good.secret))
+        let now = self.clock.monotonic();
+        let end = self.upstream.end_of(&self.reference.path, &good.secret.version);
+        let serves = now.saturating_sub(good.at) < last_good_time() && end.is_none_or(|end| now < end);
+        serves.then(|| Arc::clone(&good.secret))
     }
 
     /// The fetch under way, or a new one. It ends when nobody waits for it any more.
@@ -177,10 +218,17 @@ impl Cache {
     }
 
     async fn fetch(&self) -> Fetched {
-        let generation = self.upstream.generation();
-        let read = self.upstream.read(&self.reference.path).await;
-        let picked = read.and_then(|secret| self.pick(secret));
-        let mut state = self.state();
+        let (mut state, generation, picked) = loop {
+            let generation = self.upstream.generation();
+            let writes = self.state().writes;
+            let read = self.upstream.read(&self.reference.path).await;
+            let picked = read.and_then(|secret| self.pick(secret));
+            let state = self.state();
+            // What was read while it was written may be what was there before.
+            if state.writes == writes {
+                break (state, generation, picked);
+            }
+        };
         state.flight = None;
         let outcome = self.keep(&mut state, picked);
         state.look = Some(Look {
@@ -189,6 +237,44 @@ impl Cache {
             error: outcome.as_ref().err().cloned(),
         });
         outcome
+    }
+
+    /// Writes, and looks again at once whatever came of it.
+    async fn write(self: Arc<Self>, value: &Secret, expected: &str) -> Result<String, SourceError> {
+        let path = self.whole("written")?;
+        let written = self.upstream.write(path, value, expected).await;
+        self.state().writes += 1;
+        // The outcome stands in the state, and was logged if it is news.
+        let _ = self.flight().await;
+        let version = written.map_err(|trouble| self.error(trouble))?;
+        tracing::info!(reference = %self.reference, version, "secret written");
+        Ok(version)
+    }
+
+    async fn rotate(&self) -> Result<(), SourceError> {
+        let path = self.whole("rotated")?;
+        let begun = self.upstream.rotate(path).await;
+        begun.map_err(|trouble| self.error(trouble))?;
+        tracing::info!(reference = %self.reference, "rotation of the secret begun");
+        Ok(())
+    }
+
+    /// The path, if the reference names the whole secret there.
+    fn whole(&self, done: &str) -> Result<&str, SourceError> {
+        match &self.reference.field {
+            None => Ok(&self.reference.path),
+            Some(field) => Err(self.error(Trouble::Gone(format!(
+                "a single field cannot be {done}; refer to the whole secret, without #{field}"
+            )))),
+        }
+    }
+
+    fn error(&self, trouble: Trouble) -> SourceError {
+        let (Trouble::Away(problem) | Trouble::Gone(problem)) = trouble;
+        SourceError {
+            reference: self.reference.to_string(),
+            problem,
+        }
     }
 
     /// The field that the reference names.
@@ -232,20 +318,14 @@ impl Cache {
                 Ok(secret)
             }
             Err(trouble) => {
-                let problem = match trouble {
-                    Trouble::Away(problem) => problem,
-                    Trouble::Gone(problem) => {
-                        state.good = None;
-                        problem
-                    }
-                };
-                if !failed {
-                    tracing::warn!(reference = %self.reference, problem, "a secret cannot be read");
+                if let Trouble::Gone(_) = trouble {
+                    state.good = None;
                 }
-                Err(SourceError {
-                    reference: self.reference.to_string(),
-                    problem,
-                })
+                let error = self.error(trouble);
+                if !failed {
+                    tracing::warn!(reference = %self.reference, problem = error.problem, "a secret cannot be read");
+                }
+                Err(error)
             }
         }
     }
@@ -269,6 +349,18 @@ impl Source for Entry {
     }
 
     fn refetch(&self) -> BoxFuture<'_, Fetched> {
+        self.0.upstream.refused(&self.0.reference.path);
         self.0.flight().boxed()
     }
+
+    fn write<'a>(&'a self, value: &'a Secret, expected: &'a str) -> BoxFuture<'a, Result<String, SourceError>> {
+        Arc::clone(&self.0).write(value, expected).boxed()
+    }
+
+    fn rotate(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+        self.0.rotate().boxed()
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use crate::{
+    aws::AwsConfig,
     reference::{Glob, is_segment},
     vault::LogIn,
 };
@@ -19,6 +20,8 @@ pub enum SourceConfig {
     File(FileConfig),
     /// HashiCorp Vault or OpenBao.
     Vault(Box<VaultConfig>),
+    /// AWS Secrets Manager.
+    Aws(Box<AwsConfig>),
 }
 
 impl SourceConfig {
@@ -27,6 +30,7 @@ impl SourceConfig {
         match self {
             Self::File(config) => &config.allow,
             Self::Vault(config) => &config.allow,
+            Self::Aws(config) => &config.allow,
         }
     }
 
@@ -35,6 +39,7 @@ impl SourceConfig {
         match self {
             Self::File(_) => vec![],
             Self::Vault(config) => config.mistakes(),
+            Self::Aws(config) => config.mistakes(),
         }
     }
 
@@ -49,6 +54,7 @@ impl SourceConfig {
                 let others = config.token_file.iter_mut().chain(&mut config.ca_file);
                 others.chain(proofs).chain(tokens).collect()
             }
+            Self::Aws(_) => vec![],
         }
     }
 }
@@ -64,7 +70,7 @@ pub struct FileConfig {
     pub allow: Vec<Glob>,
 }
 
-/// `kind = "vault"`: secrets of KV engines. Exactly one of `token_file`, `approle`, `jwt` and `kubernetes` is set.
+/// `kind = "vault"`: secrets of KV engines, and of engines that make them. Exactly one of `token_file`, `approle`, `jwt` and `kubernetes` is set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VaultConfig {
@@ -81,7 +87,11 @@ pub struct VaultConfig {
     /// The auth method Kubernetes.
     pub kubernetes: Option<RoleLogIn>,
     /// The KV engines that may be read, by mount path, each with its version.
+    #[serde(default)]
     pub mounts: BTreeMap<String, KvVersion>,
+    /// Mount paths of engines that make a secret with a lease for each read, such as database; no part of another's path.
+    #[serde(default)]
+    pub dynamic: Vec<String>,
     /// PEM file of the only CAs to trust for this server; the system's roots if absent.
     pub ca_file: Option<PathBuf>,
     /// Paths, mount included, that a bundle may refer to; none if empty.
@@ -115,7 +125,7 @@ pub struct RoleLogIn {
 
 impl VaultConfig {
     fn mistakes(&self) -> Vec<String> {
-        let mut mistakes = Vec::from_iter(check_address(&self.address).err());
+        let mut mistakes = Vec::from_iter(check_address("address", &self.address).err());
         mistakes.extend(LogIn::of(self).err());
         if let Some(namespace) = &self.namespace
             && !is_path(namespace)
@@ -126,6 +136,10 @@ impl VaultConfig {
         }
         let odd = self.mounts.keys().filter(|mount| !is_path(mount));
         mistakes.extend(odd.map(|mount| format!("mounts: {mount:?} is no path of a mount")));
+        mistakes.extend(self.dynamic.iter().filter_map(|mount| self.dynamic_mistake(mount)));
+        if self.mounts.is_empty() && self.dynamic.is_empty() {
+            mistakes.push("mounts: name the engines to read, for example mounts = { kv = 2 }".to_owned());
+        }
         if let Some(keys) = &self.approle {
             let texts = [
                 ("role_id", keys.role_id.is_empty()),
@@ -144,6 +158,22 @@ impl VaultConfig {
         }
         mistakes
     }
+
+    fn dynamic_mistake(&self, mount: &str) -> Option<String> {
+        if !is_path(mount) {
+            return Some(format!("dynamic: {mount:?} is no path of a mount"));
+        }
+        let kv = self.mounts.keys().find(|kv| overlaps(kv, mount))?;
+        Some(format!(
+            "dynamic: {mount} and {kv} of mounts overlap; an engine is one or the other"
+        ))
+    }
+}
+
+/// Whether one path is the other or lies below it.
+fn overlaps(one: &str, other: &str) -> bool {
+    let below = |path: &str, mount: &str| path.strip_prefix(mount).is_some_and(|rest| rest.starts_with('/'));
+    one == other || below(one, other) || below(other, one)
 }
 
 /// Keys of a way to log in that are empty, and a mount that is no path of one.
@@ -194,15 +224,17 @@ pub struct SourceConfigError {
     pub problem: String,
 }
 
-/// Whether the address is one that a token may be sent to; the error says what to write.
-fn check_address(address: &Url) -> Result<(), String> {
+/// Whether the address is one that secrets may be sent to; the error says what to write.
+pub(crate) fn check_address(key: &str, address: &Url) -> Result<(), String> {
     let plain_origin = address.path() == "/"
         && address.query().is_none()
         && address.fragment().is_none()
         && address.username().is_empty()
         && address.password().is_none();
     if !plain_origin || address.host().is_none() {
-        return Err("address: write https://host or https://host:port and nothing more".to_owned());
+        return Err(format!(
+            "{key}: write https://host or https://host:port and nothing more"
+        ));
     }
     let loopback = match address.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -213,7 +245,9 @@ fn check_address(address: &Url) -> Result<(), String> {
     match address.scheme() {
         "https" => Ok(()),
         "http" if loopback => Ok(()),
-        _ => Err("address: a token is sent over https only (plain http on loopback excepted)".to_owned()),
+        _ => Err(format!(
+            "{key}: secrets are sent over https only (plain http on loopback excepted)"
+        )),
     }
 }
 
@@ -223,7 +257,7 @@ mod tests {
 
     #[test]
     fn tokens_go_to_https_origins_and_loopback_only() {
-        let check = |text: &str| check_address(&text.parse().expect("url")).is_ok();
+        let check = |text: &str| check_address("address", &text.parse().expect("url")).is_ok();
         for good in [
             "https://vault.example.com",
             "https://10.0.0.1:8200/",

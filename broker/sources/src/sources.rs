@@ -15,6 +15,7 @@ use procura_core::{
 use procura_wire::Name;
 
 use crate::{
+    aws::Aws,
     cache::{Cache, Entry, REFRESH, Upstream, VersionKey},
     config::{SourceConfig, SourceConfigError},
     file::Files,
@@ -39,6 +40,7 @@ struct Configured {
 enum System {
     Files(Arc<Files>),
     Vault(Arc<Vault>),
+    Aws(Arc<Aws>),
 }
 
 impl System {
@@ -50,6 +52,7 @@ impl System {
         Ok(match config {
             SourceConfig::File(file) => Self::Files(Arc::new(Files::new(file.root, versions))),
             SourceConfig::Vault(vault) => Self::Vault(Arc::new(Vault::new(*vault, Arc::clone(clock), versions)?)),
+            SourceConfig::Aws(aws) => Self::Aws(Arc::new(Aws::new(*aws))),
         })
     }
 
@@ -57,6 +60,7 @@ impl System {
         match self {
             Self::Files(files) => Arc::clone(files) as _,
             Self::Vault(vault) => Arc::clone(vault) as _,
+            Self::Aws(aws) => Arc::clone(aws) as _,
         }
     }
 
@@ -68,6 +72,7 @@ impl System {
                 REFRESH
             }
             Self::Vault(vault) => vault.tend().await,
+            Self::Aws(_) => REFRESH,
         }
     }
 }
@@ -148,6 +153,23 @@ impl Sources {
         let live: Vec<_> = self.entries().values().filter_map(Weak::upgrade).collect();
         let (pauses, _) = join(pauses, join_all(live.into_iter().map(Cache::refresh))).await;
         pauses.into_iter().min().unwrap_or(REFRESH)
+    }
+
+    /// What runs out and is not renewed: references that cannot be read, and how long their last good values still
+    /// serve; sources by name whose token ends.
+    pub fn running_out(&self) -> Vec<(String, Duration)> {
+        let live: Vec<_> = self.entries().values().filter_map(Weak::upgrade).collect();
+        let tokens = self.sources.iter().filter_map(|(name, source)| {
+            let left = match &source.system {
+                System::Vault(vault) => vault.token_left()?,
+                System::Files(_) | System::Aws(_) => return None,
+            };
+            Some((name.to_string(), left))
+        });
+        live.iter()
+            .filter_map(|cache| cache.running_out())
+            .chain(tokens)
+            .collect()
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Weak<Cache>>> {

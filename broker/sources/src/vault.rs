@@ -1,5 +1,6 @@
-//! HashiCorp Vault and OpenBao: KV engines, read with a token that is kept alive.
+//! HashiCorp Vault and OpenBao: KV engines and engines that make secrets, read with a token that is kept alive.
 
+mod dynamic;
 mod http;
 mod login;
 mod session;
@@ -13,9 +14,11 @@ use procura_core::{
 };
 use procura_wire::Secret;
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 
 use self::{
-    http::{Server, parse},
+    dynamic::Leases,
+    http::{Server, parse, unwanted},
     session::Session,
 };
 use crate::{
@@ -25,10 +28,13 @@ use crate::{
 
 pub(crate) use self::login::LogIn;
 
-/// The KV engines of one server.
+/// The engines of one server.
 pub(crate) struct Vault {
     session: Session,
     mounts: BTreeMap<String, KvVersion>,
+    /// Mounts whose secrets are made for each read.
+    dynamic: Vec<String>,
+    leases: Leases,
     /// KV 1 has no versions of its own.
     versions: VersionKey,
 }
@@ -39,8 +45,15 @@ impl Vault {
         Ok(Self {
             session: Session::new(Server::new(&config)?, LogIn::of(&config)?, clock),
             mounts: config.mounts,
+            dynamic: config.dynamic,
+            leases: Leases::default(),
             versions,
         })
+    }
+
+    /// How long the token in use still lives, where nothing renews or replaces it.
+    pub(crate) fn token_left(&self) -> Option<Duration> {
+        self.session.token_left()
     }
 
     /// Gets a token, or keeps the one in use alive. Answers when to be called again.
@@ -54,7 +67,7 @@ impl Vault {
             KvVersion::V1 => format!("{mount}/{rest}"),
             KvVersion::V2 => format!("{mount}/data/{rest}"),
         };
-        let mut body = match self.session.get(&url_path).await? {
+        let mut body = match self.session.ask(&url_path, None).await? {
             (StatusCode::NOT_FOUND, _) => {
                 let problem = "there is no secret at this path, or its latest version was deleted, or there is no such mount \
                                or namespace";
@@ -87,6 +100,41 @@ impl Vault {
         })
     }
 
+    async fn write_kv(&self, path: &str, value: &Secret, expected: &str) -> Result<String, Trouble> {
+        let (mount, version, rest) = self.mount_of(path)?;
+        let refused = |problem: &str| Err(Trouble::Gone(problem.to_owned()));
+        if version == KvVersion::V1 {
+            return refused(
+                "a KV engine of version 1 cannot be written without the risk of overwriting; use version 2",
+            );
+        }
+        let Ok(expected) = expected.parse::<u64>() else {
+            return refused("the expected version is no number");
+        };
+        let data @ Value::Object(_) = parse(value)? else {
+            return refused("Vault takes a JSON object only");
+        };
+        let body = Secret::new(json!({ "options": { "cas": expected }, "data": data }).to_string());
+        match self.session.ask(&format!("{mount}/data/{rest}"), Some(&body)).await? {
+            (StatusCode::OK, body) => match parse(&body)?["data"]["version"].as_u64() {
+                Some(version) => Ok(version.to_string()),
+                None => refused("the answer names no version; check mounts"),
+            },
+            (StatusCode::BAD_REQUEST, _) => Err(Trouble::Gone(format!(
+                "the server refuses the write (400): the current version is another than {expected}"
+            ))),
+            (status, _) => Err(unwanted(status)),
+        }
+    }
+
+    fn is_dynamic(&self, path: &str) -> bool {
+        let mut mounts = self.dynamic.iter();
+        mounts.any(|mount| {
+            path.strip_prefix(mount.as_str())
+                .is_some_and(|rest| rest.starts_with('/'))
+        })
+    }
+
     /// The mount that holds the path, the longest if one lies below another, and the path below it.
     fn mount_of<'a>(&'a self, path: &'a str) -> Result<(&'a str, KvVersion, &'a str), Trouble> {
         let below = |mount: &str| path.strip_prefix(mount).and_then(|rest| rest.strip_prefix('/'));
@@ -100,7 +148,19 @@ impl Vault {
 
 impl Upstream for Vault {
     fn read<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<SourceSecret, Trouble>> {
-        self.read_kv(path).boxed()
+        match self.is_dynamic(path) {
+            true => self.leases.read(&self.session, path).boxed(),
+            false => self.read_kv(path).boxed(),
+        }
+    }
+
+    fn write<'a>(
+        &'a self,
+        path: &'a str,
+        value: &'a Secret,
+        expected_version: &'a str,
+    ) -> BoxFuture<'a, Result<String, Trouble>> {
+        self.write_kv(path, value, expected_version).boxed()
     }
 
     fn fresh_for(&self) -> Duration {
@@ -108,6 +168,16 @@ impl Upstream for Vault {
     }
 
     fn generation(&self) -> u64 {
-        0
+        self.leases.replaced()
+    }
+
+    fn refused(&self, path: &str) {
+        if self.is_dynamic(path) {
+            self.leases.refuse(path, self.session.clock.monotonic());
+        }
+    }
+
+    fn end_of(&self, path: &str, version: &str) -> Option<Duration> {
+        self.is_dynamic(path).then(|| self.leases.end_of(path, version))
     }
 }

@@ -22,6 +22,7 @@ pub(crate) enum Write {
     Take(IssuanceId, Claim),
     Settle(IssuanceId, Owner, Undone),
     KeepBundle(Digest, Vec<u8>),
+    SettleBundle(Digest),
     Forget(Timestamp),
     Check,
 }

@@ -46,6 +46,9 @@ struct Step<'w> {
     due: Option<i64>,
     until: Option<i64>,
     source_version: Option<&'w str>,
+    sealed: Option<String>,
+    lapses: Option<i64>,
+    known_as: Option<&'w str>,
 }
 
 /// A lease as `insert_leases` reads it.
@@ -58,6 +61,7 @@ struct NewLease<'w> {
     session: String,
     replica: String,
     deadline: i64,
+    lapses: Option<i64>,
     aborted: String,
 }
 
@@ -90,7 +94,7 @@ impl<D: Db> Batch<'_, D> {
             match write {
                 Write::Append(entry, conditions) if outcome.is_ok() => {
                     appended.push(entry);
-                    steps.extend(conditions.lease.as_ref().map(|lease| step(entry, lease)));
+                    steps.extend(conditions.lease.as_ref().and_then(|lease| step(entry, lease)));
                 }
                 Write::Intend(intent) if outcome.is_ok() => intents.push(new_lease(intent)?),
                 _ => {}
@@ -116,9 +120,7 @@ impl<D: Db> Batch<'_, D> {
                     marks.insert(key_of(guard).to_string());
                 }
             }
-            if conditions.lease.is_some() {
-                leases.push(text(entry.id.0));
-            }
+            leases.extend(conditions.lease.as_ref().map(|step| text(leased(entry, step).0)));
         }
         let marks: Vec<String> = marks.into_iter().collect();
         let marks = self.rows_of::<MarkRow>(D::SQL.marks, &marks).await?;
@@ -230,7 +232,7 @@ impl Found {
             self.check_guard(guard, entry.index.at)?;
         }
         match &conditions.lease {
-            Some(step) if !self.owns(entry.id, owner(step)) => Err(AppendError::Superseded),
+            Some(step) if !self.holds(leased(entry, step), owner(step)) => Err(AppendError::Superseded),
             _ => Ok(()),
         }
     }
@@ -249,9 +251,11 @@ impl Found {
         }
     }
 
-    fn owns(&self, id: IssuanceId, owner: Owner) -> bool {
-        self.leases.get(&id.0).is_some_and(|lease| {
-            lease.state == "intended" && lease.replica == owner.replica.0 && lease.fence == owner.fence
+    /// Whether the lease is intended and this owner's, or live where nobody moves it.
+    fn holds(&self, id: IssuanceId, owner: Option<Owner>) -> bool {
+        self.leases.get(&id.0).is_some_and(|lease| match owner {
+            Some(owner) => lease.state == "intended" && lease.replica == owner.replica.0 && lease.fence == owner.fence,
+            None => lease.state == "live",
         })
     }
 }
@@ -272,9 +276,18 @@ fn ids_of(write: &Write) -> &[ReplayId] {
     }
 }
 
-fn owner(step: &LeaseStep) -> Owner {
+fn owner(step: &LeaseStep) -> Option<Owner> {
     match step {
-        LeaseStep::Live { owner, .. } | LeaseStep::Gone(owner) | LeaseStep::Undo { owner, .. } => *owner,
+        LeaseStep::Live { owner, .. } | LeaseStep::Gone(owner) | LeaseStep::Undo { owner, .. } => Some(*owner),
+        LeaseStep::Shared(_) => None,
+    }
+}
+
+/// The lease that a step is of.
+fn leased(entry: &Entry, step: &LeaseStep) -> IssuanceId {
+    match step {
+        LeaseStep::Shared(with) => *with,
+        LeaseStep::Live { .. } | LeaseStep::Gone(_) | LeaseStep::Undo { .. } => entry.id,
     }
 }
 
@@ -286,21 +299,29 @@ fn text(id: Uuid) -> String {
     id.simple().to_string()
 }
 
-fn step<'w>(entry: &Entry, step: &'w LeaseStep) -> Step<'w> {
-    let (state, due, until, source_version) = match step {
+fn step<'w>(entry: &Entry, step: &'w LeaseStep) -> Option<Step<'w>> {
+    let (state, due, kept) = match step {
+        LeaseStep::Live { until, kept, .. } => (LeaseState::Live, Some(*until), Some(kept)),
+        LeaseStep::Undo { at, kept, .. } => (LeaseState::Undoing, Some(*at), Some(kept)),
+        LeaseStep::Gone(_) => (LeaseState::Gone, None, None),
+        LeaseStep::Shared(_) => return None,
+    };
+    let (until, source_version) = match step {
         LeaseStep::Live {
             until, source_version, ..
-        } => (LeaseState::Live, Some(*until), Some(*until), source_version.as_deref()),
-        LeaseStep::Gone(_) => (LeaseState::Gone, None, None, None),
-        LeaseStep::Undo { at, .. } => (LeaseState::Undoing, Some(*at), None, None),
+        } => (Some(*until), source_version.as_deref()),
+        _ => (None, None),
     };
-    Step {
+    Some(Step {
         id: text(entry.id.0),
         state,
         due: due.map(Timestamp::as_microsecond),
         until: until.map(Timestamp::as_microsecond),
         source_version,
-    }
+        sealed: kept.and_then(|kept| kept.sealed.as_ref()).map(hex::encode),
+        lapses: kept.and_then(|kept| kept.lapses).map(Timestamp::as_microsecond),
+        known_as: kept.and_then(|kept| kept.known_as.as_deref()),
+    })
 }
 
 fn new_lease(intent: &Intent) -> Result<NewLease<'_>, Failure> {
@@ -312,6 +333,7 @@ fn new_lease(intent: &Intent) -> Result<NewLease<'_>, Failure> {
         session: text(intent.session.0),
         replica: text(intent.replica.0),
         deadline: intent.deadline.as_microsecond(),
+        lapses: intent.lapses.map(Timestamp::as_microsecond),
         aborted: serde_json::to_string(&intent.aborted)?,
     })
 }

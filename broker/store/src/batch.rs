@@ -81,6 +81,11 @@ impl<'c, D: Db> Batch<'c, D> {
                 self.run(sql::KEEP_BUNDLE, args).await?;
                 Answer::Done
             }
+            Write::SettleBundle(digest) => {
+                self.run(sql::SETTLE_BUNDLE, vec![Arg::from(&digest.as_bytes()[..])])
+                    .await?;
+                Answer::Done
+            }
             Write::Forget(before) => {
                 let limit = Arg::Int(FORGET_AT_ONCE.cast_signed());
                 Answer::Forgotten(self.run(sql::FORGET, vec![(*before).into(), limit]).await?)

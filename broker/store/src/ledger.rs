@@ -28,7 +28,7 @@ use crate::{
     batch::FORGET_AT_ONCE,
     db::{Arg, Db, Row},
     reads::{self, Select},
-    rows::{BytesRow, HeldRow, IntoDomain, LeaseRow, MarkRow, NumberRow, RecordRow, SessionRow, TextRow},
+    rows::{BytesRow, HeldRow, IntoDomain, LeaseRow, MarkRow, NumberRow, PlaceRow, RecordRow, SessionRow, TextRow},
     sql,
     writer::Shared,
 };
@@ -250,6 +250,20 @@ impl<D: Db> Ledger for Store<D> {
         Box::pin(self.one::<LeaseRow>(sql::LEASE, id.0.into()))
     }
 
+    fn leased_places(&self) -> BoxFuture<'_, Result<Vec<(Name, String)>, StoreError>> {
+        Box::pin(async move {
+            let rows = self
+                .rows::<PlaceRow>(sql::LEASED_PLACES.into_sql_str(), Vec::new())
+                .await?;
+            let read = |row: PlaceRow| Ok((row.target.parse().map_err(|_| StoreError::Inconsistent)?, row.place));
+            rows.into_iter().map(read).collect()
+        })
+    }
+
+    fn lease_known_as(&self, name: String) -> BoxFuture<'_, Result<Option<Lease>, StoreError>> {
+        Box::pin(self.one::<LeaseRow>(sql::LEASE_KNOWN_AS, name.into()))
+    }
+
     fn leases(&self, filter: LeaseFilter, page: Page) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
         Box::pin(self.selected::<LeaseRow>(reads::leases(&filter, page)))
     }
@@ -286,6 +300,19 @@ impl<D: Db> Ledger for Store<D> {
 
     fn keep_bundle(&self, digest: Digest, content: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { self.write(Write::KeepBundle(digest, content)).await.map(drop) })
+    }
+
+    fn settle_bundle(&self, digest: Digest) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.write(Write::SettleBundle(digest)).await.map(drop) })
+    }
+
+    fn settled_bundle(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async move {
+            let rows = self
+                .rows::<BytesRow>(sql::SETTLED_BUNDLE.into_sql_str(), Vec::new())
+                .await?;
+            Ok(rows.into_iter().next().map(|row| row.bytes))
+        })
     }
 
     fn bundle(&self, digest: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {

@@ -172,6 +172,7 @@ pub(crate) fn event_word(event: Event) -> &'static str {
         Event::Use => "use",
         Event::Revocation => "revocation",
         Event::SessionEnd => "session_end",
+        Event::Rotation => "rotation",
     }
 }
 
@@ -240,6 +241,14 @@ mod tests {
             assert!(plan.contains(&format!("INDEX {index} ")), "{index}: {plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP"), "{index}: {plan}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_places_that_hold_leases_are_stepped_through() {
+        let plan = plan(crate::sql::LEASED_PLACES).await;
+        assert!(plan.contains("lease_place (target=?)"), "{plan}");
+        let whole = |step: &&str| step.trim_start().starts_with("SCAN lease") && !step.contains("INDEX lease_");
+        assert_eq!(plan.lines().find(whole), None, "{plan}");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use procura_core::{
     Timestamp,
     identity::Principal,
     ids::{Handle, IssuanceId, ReplicaId, SessionId},
-    ledger::{Held, Index, Lease, LeaseState, Owner, Session, SessionKey, Stored},
+    ledger::{Held, Index, Kept, Lease, LeaseState, Owner, Session, SessionKey, Stored},
 };
 use procura_wire::{Digest, Name, QualifiedId};
 use serde::{
@@ -214,6 +214,9 @@ pub(crate) struct LeaseRow {
     deadline: i64,
     until: Option<i64>,
     source_version: Option<String>,
+    sealed: Option<Vec<u8>>,
+    lapses: Option<i64>,
+    known_as: Option<String>,
     attempts: i64,
     due: Option<i64>,
     aborted: Option<String>,
@@ -239,6 +242,11 @@ impl IntoDomain for LeaseRow {
             deadline: at.time("deadline", self.deadline)?,
             until: at.maybe_time("until", self.until)?,
             source_version: self.source_version,
+            kept: Kept {
+                sealed: self.sealed,
+                lapses: at.maybe_time("lapses", self.lapses)?,
+                known_as: self.known_as,
+            },
             attempts: u32::try_from(self.attempts).map_err(|_| at.wrong("attempts"))?,
             next_attempt: match state {
                 LeaseState::Undoing => at.maybe_time("due", self.due)?,
@@ -257,7 +265,7 @@ pub(crate) struct HeldRow {
     pub(crate) id: Uuid,
     target: String,
     until: i64,
-    leased: bool,
+    lease: Option<Uuid>,
 }
 
 impl IntoDomain for HeldRow {
@@ -269,7 +277,7 @@ impl IntoDomain for HeldRow {
             id: IssuanceId(self.id),
             target: at.text("target", &self.target)?,
             until: at.time("until", self.until)?,
-            leased: self.leased,
+            lease: self.lease.map(IssuanceId),
         })
     }
 }
@@ -281,6 +289,12 @@ pub(crate) struct OwnerRow {
     pub(crate) state: String,
     pub(crate) replica: Uuid,
     pub(crate) fence: i64,
+}
+
+#[derive(FromRow)]
+pub(crate) struct PlaceRow {
+    pub(crate) target: String,
+    pub(crate) place: String,
 }
 
 #[derive(FromRow)]

@@ -37,7 +37,8 @@ macro_rules! session_columns {
 
 macro_rules! lease_columns {
     () => {
-        "id, handle, target, place, session, state, replica, fence, deadline, until, source_version, attempts, due,
+        "id, handle, target, place, session, state, replica, fence, deadline, until, source_version, sealed, lapses,
+         known_as, attempts, due,
          CASE WHEN EXISTS (SELECT 1 FROM record WHERE record.id = lease.id) THEN NULL ELSE aborted END AS aborted"
     };
 }
@@ -51,8 +52,8 @@ macro_rules! record_columns {
 
 macro_rules! held {
     () => {
-        "SELECT r.id, r.target, r.until, l.id IS NOT NULL AS leased
-           FROM record r LEFT JOIN lease l ON l.id = r.id
+        "SELECT r.id, r.target, r.until, l.id AS lease
+           FROM record r LEFT JOIN lease l ON l.id = coalesce(r.about, r.id)
           WHERE r.event = 'exchange' AND r.outcome = 'issued' AND r.target IS NOT NULL
             AND r.until > $2 AND r.revoked_at IS NULL
             AND (l.id IS NULL OR l.state <> 'gone')"
@@ -114,7 +115,7 @@ pub(crate) const TAKE: &str = concat!(
 
 pub(crate) const SETTLE_GONE: &str = "
     UPDATE lease
-       SET state = 'gone', due = NULL, claimed = NULL, problem = NULL, attempts = attempts + 1,
+       SET state = 'gone', due = NULL, claimed = NULL, problem = NULL, sealed = NULL, attempts = attempts + 1,
            aborted = CASE WHEN EXISTS (SELECT 1 FROM record WHERE record.id = lease.id) THEN NULL ELSE aborted END
      WHERE id = $1 AND replica = $2 AND fence = $3 AND state = 'undoing'";
 
@@ -124,6 +125,12 @@ pub(crate) const SETTLE_RETRY: &str = "
      WHERE id = $1 AND replica = $2 AND fence = $3 AND state = 'undoing'";
 
 pub(crate) const LEASE: &str = concat!("SELECT ", lease_columns!(), " FROM lease WHERE id = $1");
+
+pub(crate) const LEASE_KNOWN_AS: &str = concat!(
+    "SELECT ",
+    lease_columns!(),
+    " FROM lease WHERE known_as = $1 ORDER BY id DESC LIMIT 1"
+);
 
 /// Steps from target to target in the index; of each it reads the leases that are due until one may be
 /// taken, so no backlog is read.
@@ -140,6 +147,26 @@ pub(crate) const DUE_TARGETS: &str = "
                      FROM lease
                     WHERE lease.target = held.target AND due IS NOT NULL AND due <= $1
                       AND (state <> 'intended' OR due <= $2))";
+
+/// Steps through the index from target to target, and at each from place to place.
+pub(crate) const LEASED_PLACES: &str = "
+    WITH RECURSIVE held (target) AS (
+        SELECT min(target) FROM lease WHERE due IS NOT NULL
+         UNION ALL
+        SELECT (SELECT min(lease.target) FROM lease WHERE due IS NOT NULL AND lease.target > held.target)
+          FROM held
+         WHERE held.target IS NOT NULL),
+    at (target, place) AS (
+        SELECT target, (SELECT min(place) FROM lease WHERE due IS NOT NULL AND lease.target = held.target)
+          FROM held
+         WHERE target IS NOT NULL
+         UNION ALL
+        SELECT target, (SELECT min(lease.place)
+                          FROM lease
+                         WHERE due IS NOT NULL AND lease.target = at.target AND lease.place > at.place)
+          FROM at
+         WHERE place IS NOT NULL)
+    SELECT target, place FROM at WHERE place IS NOT NULL ORDER BY target, place";
 
 pub(crate) const RECORD: &str = concat!(
     "SELECT ",
@@ -162,6 +189,17 @@ pub(crate) const KEEP_BUNDLE: &str = "
     INSERT INTO bundle (digest, content)
     VALUES ($1, $2)
         ON CONFLICT (digest) DO NOTHING";
+
+pub(crate) const SETTLE_BUNDLE: &str = "
+    UPDATE bundle
+       SET settled = (SELECT coalesce(max(settled), 0) + 1 FROM bundle)
+     WHERE digest = $1";
+
+pub(crate) const SETTLED_BUNDLE: &str = "
+    SELECT content AS bytes
+      FROM bundle
+     WHERE settled = (SELECT max(settled) FROM bundle)
+     LIMIT 1";
 
 pub(crate) const BUNDLE: &str = "SELECT content AS bytes FROM bundle WHERE digest = $1";
 

@@ -5,6 +5,7 @@
 --   psql -d app -c "SET procura.administrator = 'procura_admin'" -f setup.sql
 --
 -- That role exists already and is no superuser: CREATE ROLE procura_admin LOGIN CREATEROLE PASSWORD …
+-- (or NOLOGIN, with two log-in roles that take turns; see docs/targets/postgres.md)
 BEGIN;
 
 -- Objects that everybody may see and nobody but the owner may change.
@@ -50,6 +51,32 @@ CREATE OR REPLACE FUNCTION procura.claim(what text) RETURNS text
 REVOKE ALL ON FUNCTION procura.claim(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION procura.claim(text) TO PUBLIC;
 
+-- Gives one of the broker's two log-in roles a new password, or with NULL none: `procura rotate`. Called by the other one;
+-- both are members of one role that may write procura.session. A function, since on 16 and newer that role cannot have the
+-- ADMIN OPTION on its own members: whoever runs this file has it (before 16: CREATEROLE).
+CREATE OR REPLACE FUNCTION procura.set_login(login name, verifier text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF verifier !~ '^SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$' THEN
+        RAISE EXCEPTION 'what was given for % is no SCRAM-SHA-256 verifier', login USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF login = session_user OR NOT EXISTS (
+        SELECT FROM pg_roles AS it
+        JOIN pg_auth_members AS its ON its.member = it.oid
+        JOIN pg_auth_members AS ours ON ours.roleid = its.roleid
+        JOIN pg_roles AS us ON us.oid = ours.member
+        WHERE it.rolname = login AND it.rolcanlogin AND NOT it.rolsuper AND us.rolname = session_user
+          AND has_table_privilege(its.roleid, 'procura.session', 'INSERT')
+    ) THEN
+        RAISE EXCEPTION 'role % is not the other log-in of the broker''s role', login USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    EXECUTE format('ALTER ROLE %I PASSWORD %L', login, verifier);
+END
+$$;
+REVOKE ALL ON FUNCTION procura.set_login(name, text) FROM PUBLIC;
+
 -- procura_left gets the tables that sessions leave behind; the administrator gets what the broker needs.
 DO $$
 DECLARE
@@ -64,6 +91,7 @@ BEGIN
     EXECUTE format('GRANT procura_left TO %I', administrator);
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), administrator);
     EXECUTE format('GRANT SELECT, INSERT, DELETE ON TABLE procura.session TO %I', administrator);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION procura.set_login(name, text) TO %I', administrator);
 END
 $$;
 

@@ -11,7 +11,7 @@ mod reason;
 mod secret;
 mod token_type;
 
-pub use credential::PostgresCredential;
+pub use credential::{AwsCredential, PostgresCredential, VaultCredential};
 pub use digest::{Digest, MalformedDigest};
 pub use form::{Form, FormFault, unescape};
 pub use message::{

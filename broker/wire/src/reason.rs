@@ -189,6 +189,7 @@ reasons! {
     MintOrphanRevoked = "mint.orphan_revoked", TemporarilyUnavailable, "The credential could not be recorded and was undone.";
     MintAborted = "mint.aborted", TemporarilyUnavailable, "The request was interrupted before it ended; what it may have made is undone.";
     MintUndelivered = "mint.undelivered", InvalidRequest, "The caller went away before the answer; the credential was undone.";
+    RotateFailed = "rotate.failed", TemporarilyUnavailable, "The credential of the broker at the target was not rotated; the answer tells why.";
     RevokeDone = "revoke.done", InvalidRequest, "The credential was gone already.";
     RevokeNotOwner = "revoke.not_owner", InvalidRequest, "The credential belongs to another server.";
     RevokeUnknown = "revoke.unknown", InvalidRequest, "No such credential.";

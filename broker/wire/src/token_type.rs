@@ -17,6 +17,10 @@ pub enum TokenType {
     Jwt,
     /// `urn:procura:token-type:postgres`: a credential document for PostgreSQL.
     Postgres,
+    /// `urn:procura:token-type:aws`: temporary credentials of AWS, as `credential_process` prints them.
+    Aws,
+    /// `urn:procura:token-type:vault`: a token of Vault, or a secret that one of its engines made.
+    Vault,
 }
 
 /// The text names no token type that the broker knows.
@@ -26,7 +30,7 @@ pub struct UnknownTokenType;
 
 impl TokenType {
     /// Every type that the broker knows.
-    pub const ALL: [Self; 3] = [Self::AccessToken, Self::Jwt, Self::Postgres];
+    pub const ALL: [Self; 5] = [Self::AccessToken, Self::Jwt, Self::Postgres, Self::Aws, Self::Vault];
 
     /// The URI.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +38,8 @@ impl TokenType {
             Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
             Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
             Self::Postgres => "urn:procura:token-type:postgres",
+            Self::Aws => "urn:procura:token-type:aws",
+            Self::Vault => "urn:procura:token-type:vault",
         }
     }
 
@@ -47,7 +53,7 @@ impl TokenType {
     pub fn scheme(self) -> &'static str {
         match self {
             Self::AccessToken | Self::Jwt => "Bearer",
-            Self::Postgres => "N_A",
+            Self::Postgres | Self::Aws | Self::Vault => "N_A",
         }
     }
 }

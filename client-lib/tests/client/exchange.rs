@@ -15,6 +15,65 @@ async fn token(credential: &Credential<Secret>) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_kind_is_asked_for_by_its_name_and_read_into_its_fields() {
+    let broker = Broker::start().await;
+    let client = broker.client();
+    let session = user(&client, "subject");
+    let aws = session
+        .aws("objects", "read")
+        .param("p", "x")
+        .get()
+        .await
+        .expect("a credential");
+    let aws = aws.begin("1").await.expect("a use");
+    assert_eq!(aws.value().access_key_id, "ASIA1");
+    assert_eq!(aws.value().secret_access_key, Secret::new("canary-key".to_owned()));
+    let vault = session
+        .vault("vault", "read")
+        .param("p", "x")
+        .get()
+        .await
+        .expect("a credential");
+    let vault = vault.begin("1").await.expect("a use");
+    assert_eq!(
+        vault.value().field("password"),
+        Some(Secret::new("canary-pw".to_owned()))
+    );
+    session
+        .github_app("github", "read")
+        .param("p", "x")
+        .get()
+        .await
+        .expect("a credential");
+    session
+        .oauth("crm", "read")
+        .param("p", "x")
+        .get()
+        .await
+        .expect("a credential");
+    let asked = broker.script();
+    let asked: Vec<_> = asked
+        .exchanges
+        .iter()
+        .map(|form| {
+            (
+                form["requested_token_type"].clone(),
+                form["authorization_details"].clone(),
+            )
+        })
+        .collect();
+    let details = |kind: &str| format!(r#"[{{"p":"x","type":"{kind}"}}]"#);
+    let access_token = "urn:ietf:params:oauth:token-type:access_token";
+    let expected = [
+        ("urn:procura:token-type:aws", "aws"),
+        ("urn:procura:token-type:vault", "vault"),
+        (access_token, "github-app"),
+        (access_token, "oauth"),
+    ];
+    assert_eq!(asked, expected.map(|(ty, kind)| (ty.to_owned(), details(kind))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn asks_as_rfc_8693_says_and_remembers_the_session() {
     let broker = Broker::start().await;
     let client = broker.client();

@@ -132,15 +132,26 @@ async fn token(
     if let Some((status, reason)) = script.token_failures.pop_front() {
         return failure(status, reason);
     }
-    let postgres = form["requested_token_type"].ends_with(":postgres");
-    let document = json!({
-        "version": 1, "host": "h", "port": 5432, "dbname": "d", "user": "u", "password": "canary-pw",
-        "sslmode": "require", "url": "postgresql://u:canary-pw@h/d", "expiration": "2026-11-20T10:00:00Z",
-    });
-    let token = if postgres {
-        document.to_string()
-    } else {
-        format!("canary-{number}")
+    let token = match form["requested_token_type"]
+        .rsplit_once(":token-type:")
+        .map(|(_, kind)| kind)
+    {
+        Some("postgres") => json!({
+            "version": 1, "host": "h", "port": 5432, "dbname": "d", "user": "u", "password": "canary-pw",
+            "sslmode": "require", "url": "postgresql://u:canary-pw@h/d", "expiration": "2026-11-20T10:00:00Z",
+        })
+        .to_string(),
+        Some("aws") => json!({
+            "Version": 1, "AccessKeyId": "ASIA1", "SecretAccessKey": "canary-key", "SessionToken": "canary-session",
+            "Expiration": "2026-11-20T10:00:00Z",
+        })
+        .to_string(),
+        Some("vault") => json!({
+            "version": 1, "kind": "secret", "path": "database/creds/r", "lease_id": "database/creds/r/1",
+            "data": {"username": "u", "password": "canary-pw"}, "expiration": "2026-11-20T10:00:00Z",
+        })
+        .to_string(),
+        _ => format!("canary-{number}"),
     };
     let mut body = json!({
         "access_token": token,

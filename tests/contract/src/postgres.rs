@@ -293,7 +293,7 @@ fn unprivileged_user() -> Result<(u32, u32), String> {
         .ok_or_else(|| "run as root, and there is no user postgres to run the server as: add one".to_owned())
 }
 
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())

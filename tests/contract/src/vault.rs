@@ -1,9 +1,15 @@
-//! A fake of Vault's HTTP API: KV 1 and 2, tokens with a life, three auth methods, namespaces, and knobs for what goes
-//! wrong.
+//! A fake of Vault's HTTP API: tokens with a life, policies and roles, three auth methods, namespaces, leases, the engines
+//! KV 1 and 2, database, PKI and SSH, and knobs for what goes wrong.
 //!
 //! It answers what HashiCorp Vault and OpenBao answer; [`vault_suite`](crate::vault_suite) holds it to that.
 
 mod auth;
+mod engines;
+mod kv;
+mod leases;
+mod policies;
+mod ssh;
+mod tokens;
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +31,9 @@ use procura_core::ports::Clock;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
-use self::auth::{Auth, Token};
+use crate::wall_clock::WallClock;
+
+use self::{auth::Auth, engines::Engine, kv::Kv, leases::Lease, tokens::Token};
 
 /// The token that may do everything and never ends.
 pub const ROOT_TOKEN: &str = "root-of-the-fake";
@@ -50,6 +58,7 @@ struct Kept {
     /// By path; the root is the empty one.
     spaces: BTreeMap<String, Space>,
     tokens: BTreeMap<String, Token>,
+    leases: BTreeMap<String, Lease>,
     made: u64,
     /// Refused to all but the root token.
     forbidden: Option<String>,
@@ -61,25 +70,35 @@ struct Kept {
 /// A namespace.
 #[derive(Default)]
 struct Space {
-    mounts: BTreeMap<String, Mount>,
+    mounts: BTreeMap<String, Engine>,
     auths: BTreeMap<String, Auth>,
-}
-
-#[derive(Default)]
-struct Mount {
-    versioned: bool,
-    /// All versions by path; `None` where one was deleted. A mount of version 1 keeps one.
-    secrets: BTreeMap<String, Vec<Option<Value>>>,
+    /// Text by name.
+    policies: BTreeMap<String, String>,
+    /// Of `auth/token`, as they were written.
+    token_roles: BTreeMap<String, Value>,
 }
 
 /// A request below `/v1/`.
 struct Request<'a> {
     now: Duration,
+    /// Wall clock, in seconds.
+    wall: i64,
     token: &'a str,
     namespace: &'a str,
     method: &'a Method,
+    list: bool,
     path: &'a str,
     body: Value,
+}
+
+impl Request<'_> {
+    fn writes(&self) -> bool {
+        *self.method == Method::POST || *self.method == Method::PUT
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.body[name].as_str().unwrap_or_default()
+    }
 }
 
 /// What is answered: a status and a body.
@@ -91,25 +110,16 @@ impl FakeVault {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = format!("http://{}", listener.local_addr()?);
-        let root = Token {
-            ttl: Duration::ZERO,
-            end: None,
-            renewable: false,
-            last_end: None,
-            namespace: String::new(),
-            origin: None,
-        };
-        let mount = |versioned| Mount {
-            versioned,
-            ..Mount::default()
-        };
+        let mounts = [("kv", true), ("secret", false)];
         let space = Space {
-            mounts: BTreeMap::from([("kv".to_owned(), mount(true)), ("secret".to_owned(), mount(false))]),
-            auths: BTreeMap::new(),
+            mounts: mounts
+                .map(|(path, versioned)| (path.to_owned(), Engine::Kv(Kv::new(versioned))))
+                .into(),
+            ..Space::default()
         };
         let kept = Kept {
             spaces: BTreeMap::from([(String::new(), space)]),
-            tokens: BTreeMap::from([(ROOT_TOKEN.to_owned(), root)]),
+            tokens: BTreeMap::from([(ROOT_TOKEN.to_owned(), Token::root())]),
             ..Kept::default()
         };
         let shared = Arc::new(Shared {
@@ -137,6 +147,11 @@ impl FakeVault {
         })
     }
 
+    /// The same in the time of this machine.
+    pub fn start_now() -> io::Result<Self> {
+        Self::start(Arc::new(WallClock::default()))
+    }
+
     /// Answers this status to everything from now on, 503 being what a sealed server answers; `None` ends it.
     pub fn break_with(&self, status: Option<u16>) {
         self.kept().broken = status;
@@ -156,7 +171,7 @@ impl FakeVault {
     /// Writes a secret as an administrator; `path` includes the mount.
     pub fn write(&self, path: &str, secret: &Value) {
         if let Some((mount, path)) = path.split_once('/')
-            && let Some(mount) = self.kept().root().mounts.get_mut(mount)
+            && let Some(Engine::Kv(mount)) = self.kept().root().mounts.get_mut(mount)
         {
             mount.write(path, secret.clone());
         }
@@ -175,12 +190,13 @@ impl FakeVault {
 
     /// Writes to the API as root does.
     pub fn administer(&self, path: &str, body: Value) -> Value {
-        let now = self.shared.clock.monotonic();
         let request = Request {
-            now,
+            now: self.shared.clock.monotonic(),
+            wall: self.shared.clock.now().as_second(),
             token: ROOT_TOKEN,
             namespace: "",
             method: &Method::POST,
+            list: false,
             path,
             body,
         };
@@ -209,7 +225,6 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
     }
     // The sender lives as long as `shared`.
     let _ = shared.held.subscribe().wait_for(|held| !held).await;
-    let now = shared.clock.monotonic();
     let mut kept = shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
     let value = |name: &str| head.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (status, body) = match (kept.broken, uri.path().strip_prefix("/v1/")) {
@@ -219,10 +234,12 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, hea
         ),
         (None, None) => errors(StatusCode::NOT_FOUND, "no handler for route"),
         (None, Some(path)) => kept.answer(&Request {
-            now,
+            now: shared.clock.monotonic(),
+            wall: shared.clock.now().as_second(),
             token: value("x-vault-token"),
             namespace: value("x-vault-namespace"),
             method: &method,
+            list: method.as_str() == "LIST" || uri.query() == Some("list=true"),
             path,
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         }),
@@ -250,136 +267,74 @@ impl Kept {
     }
 
     fn answer(&mut self, request: &Request<'_>) -> Answer {
-        let Request { now, token, path, .. } = *request;
-        let write = *request.method == Method::POST || *request.method == Method::PUT;
+        let path = request.path;
         if !self.spaces.contains_key(request.namespace) {
             return errors(StatusCode::NOT_FOUND, "namespace not found");
         }
+        self.sweep(request.now);
         let auth = path.strip_prefix("auth/").filter(|rest| !rest.starts_with("token/"));
-        if let Some(mount) = auth.and_then(|rest| rest.strip_suffix("/login")).filter(|_| write) {
+        if let Some(mount) = auth.and_then(|rest| rest.strip_suffix("/login"))
+            && request.writes()
+        {
             return self.log_in(request, mount);
         }
-        let forbidden = token != ROOT_TOKEN && self.forbidden.as_deref() == Some(path);
-        if !self.knows(request) || forbidden {
+        let forbidden = request.token != ROOT_TOKEN && self.forbidden.as_deref() == Some(path);
+        if !self.knows(request) || !self.permits(request) || forbidden {
             return errors(StatusCode::FORBIDDEN, "permission denied");
         }
         if let Some(rest) = auth {
             return self.manage_auth(request, rest);
         }
-        match path {
-            "auth/token/lookup-self" => self.look_up(now, token),
-            "auth/token/renew-self" if write => self.renew(now, token),
-            "auth/token/create" if write => self.create_token(now, &request.body),
-            "auth/token/revoke" if write => {
-                self.tokens.remove(request.body["token"].as_str().unwrap_or_default());
-                done()
-            }
-            path => match path.strip_prefix("sys/") {
-                Some(path) => self.manage(request, path),
-                None => self.secret(request, path),
-            },
+        if let Some(rest) = path.strip_prefix("auth/token/") {
+            return self.token(request, rest);
+        }
+        match path.strip_prefix("sys/") {
+            Some(rest) => self.manage(request, rest),
+            None => self.secret(request, path),
         }
     }
 
-    /// What is below `sys/`. Every policy permits everything.
+    /// What is below `sys/`.
     fn manage(&mut self, request: &Request<'_>, path: &str) -> Answer {
-        let revoked = path.strip_prefix("leases/revoke-prefix/auth/");
-        if let Some(mount) = revoked.and_then(|rest| rest.strip_suffix("/login")) {
-            return self.revoke_all(request, mount);
+        if let Some(path) = path.strip_prefix("leases/") {
+            return self.manage_leases(request, path);
         }
         let remove = *request.method == Method::DELETE;
         let (kind, name) = path.split_once('/').unwrap_or((path, ""));
         let space = self.spaces.entry(request.namespace.to_owned()).or_default();
         match (kind, remove) {
-            ("mounts", false) => {
-                let mount = Mount {
-                    versioned: request.body["options"]["version"] == "2",
-                    ..Mount::default()
-                };
-                space.mounts.insert(name.to_owned(), mount);
+            ("mounts", false) => drop(space.mounts.insert(name.to_owned(), Engine::new(&request.body))),
+            ("mounts", true) => {
+                space.mounts.remove(name);
+                self.leases.retain(|id, _| !id.starts_with(&format!("{name}/")));
             }
-            ("mounts", true) => drop(space.mounts.remove(name)),
-            ("auth", false) => {
-                let auth = Auth::new(request.body["type"].as_str().unwrap_or_default());
-                space.auths.insert(name.to_owned(), auth);
-            }
+            ("auth", false) => drop(space.auths.insert(name.to_owned(), Auth::new(request.text("type")))),
             ("auth", true) => drop(space.auths.remove(name)),
+            ("policies", false) => {
+                let name = name.trim_start_matches("acl/").to_owned();
+                space.policies.insert(name, request.text("policy").to_owned());
+            }
+            ("policies", true) => drop(space.policies.remove(name.trim_start_matches("acl/"))),
             ("namespaces", false) => drop(self.spaces.insert(name.to_owned(), Space::default())),
             ("namespaces", true) => drop(self.spaces.remove(name)),
-            _ => {}
+            _ => return errors(StatusCode::NOT_FOUND, "no handler for route"),
         }
         done()
     }
 
     fn secret(&mut self, request: &Request<'_>, path: &str) -> Answer {
-        let (method, body) = (request.method, &request.body);
+        self.made += 1;
+        let number = self.made;
         let space = self.spaces.entry(request.namespace.to_owned()).or_default();
         let found = path
             .split_once('/')
             .and_then(|(mount, rest)| Some((space.mounts.get_mut(mount)?, rest)));
-        let Some((mount, rest)) = found else {
+        let Some((engine, rest)) = found else {
             return errors(StatusCode::NOT_FOUND, "no handler for route");
         };
-        match (mount.versioned, rest.strip_prefix("data/")) {
-            (true, Some(rest)) => mount.answer(method, rest, &body["data"]),
-            (true, None) => errors(StatusCode::NOT_FOUND, "no handler for route"),
-            (false, _) => mount.answer(method, rest, body),
-        }
-    }
-}
-
-impl Mount {
-    fn write(&mut self, path: &str, secret: Value) -> usize {
-        let versions = self.secrets.entry(path.to_owned()).or_default();
-        if !self.versioned {
-            versions.clear();
-        }
-        versions.push(Some(secret));
-        versions.len()
-    }
-
-    fn answer(&mut self, method: &Method, path: &str, secret: &Value) -> Answer {
-        let versions = self.secrets.get_mut(path);
-        match (method, versions.and_then(|versions| versions.last_mut())) {
-            (&Method::POST | &Method::PUT, _) => {
-                let version = self.write(path, secret.clone());
-                if self.versioned {
-                    (StatusCode::OK, json!({ "data": { "version": version } }))
-                } else {
-                    done()
-                }
-            }
-            (&Method::DELETE, latest) => {
-                if let Some(latest) = latest {
-                    *latest = None;
-                }
-                done()
-            }
-            (_, None) => (StatusCode::NOT_FOUND, json!({ "errors": [] })),
-            (_, Some(_)) => self.read(path),
-        }
-    }
-
-    fn read(&self, path: &str) -> Answer {
-        let versions = self.secrets.get(path).map(Vec::as_slice).unwrap_or_default();
-        let version = versions.len();
-        match (self.versioned, versions.last()) {
-            (false, Some(Some(secret))) => (StatusCode::OK, json!({ "data": secret })),
-            (true, Some(Some(secret))) => {
-                let metadata = json!({ "version": version, "deletion_time": "", "destroyed": false });
-                (
-                    StatusCode::OK,
-                    json!({ "data": { "data": secret, "metadata": metadata } }),
-                )
-            }
-            (true, Some(None)) => {
-                let metadata = json!({ "version": version, "deletion_time": "2026-11-20T09:00:00Z" });
-                (
-                    StatusCode::NOT_FOUND,
-                    json!({ "data": { "data": null, "metadata": metadata } }),
-                )
-            }
-            _ => (StatusCode::NOT_FOUND, json!({ "errors": [] })),
+        match engine.answer(request, rest, number) {
+            Ok(leased) => self.lease(request, leased),
+            Err(answer) => answer,
         }
     }
 }

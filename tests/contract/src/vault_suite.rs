@@ -2,7 +2,9 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a suite fails by panicking")]
 
+mod dynamic;
 mod log_in;
+mod server;
 
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
@@ -13,6 +15,8 @@ use procura_core::{
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
+pub use self::server::{NO_SERVER, RealServer, real_server};
+
 /// A server and how to administer it.
 pub struct Server {
     /// What it is, for the one line that says what the suite ran against.
@@ -21,6 +25,8 @@ pub struct Server {
     pub address: String,
     /// A token that may mount engines and make tokens.
     pub root_token: String,
+    /// URL of a superuser of a PostgreSQL server that it reaches; the fake asks none.
+    pub database: String,
 }
 
 /// How a source under test is opened.
@@ -35,6 +41,8 @@ pub struct Access<'a> {
     pub kv1: &'a str,
     /// Mount path of a KV 2 engine.
     pub kv2: &'a str,
+    /// Mount path of an engine that makes a secret for each read.
+    pub dynamic: &'a str,
 }
 
 /// A way to log in. Its file has mode 0600.
@@ -89,6 +97,12 @@ pub async fn vault_suite<O: Opened>(server: &Server, id: &str, folder: &Path, op
     what_is_missing_or_deleted_is_an_error(&admin, &opened).await;
     a_revoked_token_is_replaced_by_the_one_in_the_file(&admin, &opened, token_file).await;
     a_short_token_is_renewed(&admin, &opened, token_file).await;
+    admin.put_token(token_file, "600s").await;
+    opened.pass(Duration::from_secs(6)).await;
+    dynamic::one_lease_serves_until_it_is_refused(&admin, &opened).await;
+    dynamic::no_reader_meets_the_end_of_a_lease(&admin, &opened).await;
+    dynamic::a_lease_is_replaced_with_the_token_that_it_ends_with(&admin, &opened, token_file).await;
+    dynamic::what_has_no_lease_is_an_error(&admin, &opened).await;
     drop(opened);
     log_in::each_way_follows_its_proof(&admin, folder, &open).await;
     log_in::no_read_meets_the_end_of_a_token(&admin, folder, &open).await;
@@ -218,6 +232,7 @@ struct Admin<'a> {
     namespace: Option<String>,
     kv1: String,
     kv2: String,
+    db: String,
 }
 
 impl<'a> Admin<'a> {
@@ -229,6 +244,7 @@ impl<'a> Admin<'a> {
             namespace,
             kv1: format!("procura-test-{id}-1"),
             kv2: format!("procura-test-{id}-2"),
+            db: format!("procura-test-{id}-db"),
         }
     }
 
@@ -239,6 +255,7 @@ impl<'a> Admin<'a> {
             log_in,
             kv1: &self.kv1,
             kv2: &self.kv2,
+            dynamic: &self.db,
         }
     }
 
@@ -267,6 +284,7 @@ impl<'a> Admin<'a> {
             let body = json!({ "type": "kv", "options": { "version": version } });
             self.in_time(&format!("sys/mounts/{mount}"), &body).await;
         }
+        self.mount_database().await;
     }
 
     /// Posts until it is taken: a server that has just started is not ready yet, nor is a new KV 2 engine.
@@ -281,7 +299,7 @@ impl<'a> Admin<'a> {
     }
 
     async fn unmount_engines(&self) {
-        for mount in [&self.kv1, &self.kv2] {
+        for mount in [&self.kv1, &self.kv2, &self.db] {
             self.must(Method::DELETE, &format!("sys/mounts/{mount}"), &Value::Null)
                 .await;
         }

@@ -90,6 +90,21 @@ impl Database {
         Ok(json!({"username": role, "password": password}).to_string())
     }
 
+    /// Puts two log-ins that take turns in the place of the administrator's own; answers the secret of the first, and the
+    /// lines of the target's file that name them.
+    pub async fn take_turns(&self) -> Result<(String, String), Fault> {
+        let role = &self.administrator;
+        let sql = format!(
+            "ALTER ROLE {role} NOLOGIN PASSWORD NULL;
+             CREATE ROLE {role}_a LOGIN PASSWORD 'turn' IN ROLE {role};
+             CREATE ROLE {role}_b LOGIN IN ROLE {role}"
+        );
+        query(&self.url, &sql).await?;
+        let secret = json!({"username": format!("{role}_a"), "password": "turn"}).to_string();
+        let lines = format!("set_role = \"{role}\"\nrotate_logins = [\"{role}_a\", \"{role}_b\"]\n");
+        Ok((secret, lines))
+    }
+
     /// Names of log-in roles: those of one installation, and whatever stands in the database's own list.
     pub async fn roles(&self, installation: &str) -> Result<BTreeSet<String>, Fault> {
         let sql = format!(

@@ -72,14 +72,42 @@ impl Keycloak {
 
     /// A fresh access token of `alice` or `bob`, as the agent that they use gets it.
     pub async fn user_token(&self, user: &str) -> Result<String, Fault> {
+        self.user_token_for("agent", user).await
+    }
+
+    /// A fresh access token of `alice` or `bob`, as another public client gets it.
+    pub async fn user_token_for(&self, client: &str, user: &str) -> Result<String, Fault> {
         let password = format!("{user}-password");
         let fields = [
             ("grant_type", "password"),
-            ("client_id", "agent"),
+            ("client_id", client),
             ("username", user),
             ("password", &password),
         ];
         self.token("procura", &fields).await
+    }
+
+    /// Registers a client, as the administrator's API takes it.
+    pub async fn register(&self, client: &Value) -> Result<(), Fault> {
+        self.administer("/admin/realms/procura/clients", client).await.map(drop)
+    }
+
+    /// Makes a scope that a client may have as an optional one.
+    pub async fn add_scope(&self, name: &str) -> Result<(), Fault> {
+        let attributes = json!({ "include.in.token.scope": "true" });
+        let scope = json!({ "name": name, "protocol": "openid-connect", "attributes": attributes });
+        self.administer("/admin/realms/procura/client-scopes", &scope)
+            .await
+            .map(drop)
+    }
+
+    /// Asks it about a token, as the agent `triage-bot` (RFC 7662).
+    pub async fn introspect(&self, token: &str) -> Result<Reply, Fault> {
+        let url = format!("{}/protocol/openid-connect/token/introspect", self.issuer);
+        let client = Some(("triage-bot", "triage-bot-secret"));
+        http::post_form(&self.http, &url, client, &[("token", token)])
+            .await?
+            .expect_status(200)
     }
 
     /// A fresh access token of the agent `triage-bot` for itself.

@@ -14,7 +14,9 @@ mod process;
 mod replica;
 pub mod serve;
 pub mod testbed;
+pub mod wire;
 
+pub use process::Used;
 pub use testbed::Testbed;
 
 /// Why a case failed, or a part of the kit did not come up.

@@ -18,6 +18,9 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/oidc-provider.mjs");
 /// The client that may introspect, and its secret.
 pub const INTROSPECTS: (&str, &str) = ("broker", "broker-secret-broker-secret-broker-secret");
 
+/// The client that gets tokens by client credentials, scope `tools`, with [`OidcProvider::upstream_key`].
+pub const UPSTREAM: &str = "upstream";
+
 /// Form of an access token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -31,6 +34,8 @@ pub enum Format {
 pub struct OidcProvider {
     /// Its issuer identifier.
     pub issuer: String,
+    /// Private key of the client [`UPSTREAM`], a JWK.
+    pub upstream_key: String,
     token_endpoint: String,
     http: Client,
     _process: Process,
@@ -42,6 +47,7 @@ pub struct OidcProvider {
 struct Started {
     issuer: String,
     token_endpoint: String,
+    upstream_key: String,
 }
 
 impl OidcProvider {
@@ -56,6 +62,7 @@ impl OidcProvider {
             .await?;
         Ok(Self {
             issuer: started.issuer,
+            upstream_key: started.upstream_key,
             token_endpoint: started.token_endpoint,
             http: http::client()?,
             _process: process,

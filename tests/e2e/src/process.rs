@@ -14,6 +14,15 @@ use crate::Fault;
 
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What a process has used.
+#[derive(Debug, Clone, Copy)]
+pub struct Used {
+    /// CPU time of all threads so far, in milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory.
+    pub resident_mib: f64,
+}
+
 /// A process in a group of its own. Dropped, the group is killed.
 pub(crate) struct Process {
     name: String,
@@ -44,6 +53,30 @@ impl Process {
     /// Everything that it wrote to standard error.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// CPU time so far and resident memory, as `/proc` tells.
+    pub(crate) fn used(&self) -> Result<Used, Fault> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks = |field: usize| {
+            after_name
+                .split_whitespace()
+                .nth(field)
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        // utime and stime are the fields 14 and 15 of proc_pid_stat(5), in hundredths of a second.
+        let (user, system) = (ticks(11).ok_or("no utime")?, ticks(12).ok_or("no stime")?);
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: f64 = resident
+            .and_then(|text| text.split_whitespace().next())
+            .ok_or("no VmRSS")?
+            .parse()?;
+        Ok(Used {
+            cpu_ms: (user + system) * 10,
+            resident_mib: (kib / 102.4).round() / 10.0,
+        })
     }
 
     /// Sends a signal to the whole group.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     Fault,
     http::{self, Reply},
-    process::Process,
+    process::{Process, Used},
     serve::{DATABASE, SERVER, Site},
 };
 
@@ -110,6 +110,11 @@ impl Replica<'_> {
         self.operate(Method::DELETE, &format!("/sessions/{session}")).await
     }
 
+    /// Rotates the broker's credential at a target as the operator.
+    pub async fn rotate(&self, target: &str) -> Result<Reply, Fault> {
+        self.operate(Method::POST, &format!("/targets/{target}/rotate")).await
+    }
+
     async fn operate(&self, method: Method, path: &str) -> Result<Reply, Fault> {
         let request = self.request(method, &format!("/v1{path}"));
         http::send(request.bearer_auth(self.site.operator()?)).await
@@ -179,6 +184,11 @@ impl Replica<'_> {
     /// Everything that it wrote to standard error.
     pub fn stderr(&self) -> String {
         self.process.stderr()
+    }
+
+    /// What it has used so far.
+    pub fn used(&self) -> Result<Used, Fault> {
+        self.process.used()
     }
 
     /// Whether an armed failpoint was reached.

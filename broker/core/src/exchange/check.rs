@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use procura_wire::Reason;
 
-use super::{Admitted, mint::Made, refuse::Stop};
+use super::{
+    Admitted,
+    mint::{Made, Tie},
+    refuse::Stop,
+};
 use crate::{ports::Ports, record::rights};
 
 /// A credential that is no wider and no longer than its plan.
@@ -27,8 +31,8 @@ pub(super) async fn check(ports: &Ports, admitted: &mut Admitted, made: Made) ->
         return Ok(Checked(made));
     }
     tracing::error!(target = %plan.target, issuance = %admitted.draft.id, "the target made more than was asked");
-    match &made.lease {
-        None => Err(Reason::MintScopeMismatch.into()),
-        Some(lease) => Err(Stop::lease(Reason::MintScopeMismatch, lease.take_back(ports).await)),
+    match &made.tie {
+        Tie::Own(lease) => Err(Stop::lease(Reason::MintScopeMismatch, lease.take_back(ports).await)),
+        Tie::None | Tie::Shared(_) => Err(Reason::MintScopeMismatch.into()),
     }
 }

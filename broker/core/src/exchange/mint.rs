@@ -4,19 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use fail::fail_point;
 use futures_util::future::{Either, select};
-use procura_wire::Reason;
+use procura_wire::{Reason, Secret};
 
 use super::{
     Admitted,
     judge::Permit,
     refuse::{Stop, append_reason},
+    reuse::{Again, Key, Reuse},
 };
 use crate::{
     Timestamp,
-    ids::Handle,
-    kind::{MintError, MintOrder, Minted, Minter, Place},
-    ledger::{Intent, LeaseStep, Outcome, Owner},
+    catalogue::Target,
+    ids::{Handle, IssuanceId},
+    kind::{MintError, MintOrder, Minted, Minter, Place, Undoable},
+    ledger::{Intent, Kept, LeaseStep, Outcome, Owner},
     ports::Ports,
+    request::TokenRequest,
     undo,
 };
 
@@ -24,8 +27,20 @@ use crate::{
 pub(super) struct Made {
     pub(super) permit: Permit,
     pub(super) minted: Minted,
-    /// How to take it back, where that is needed.
-    pub(super) lease: Option<MadeLease>,
+    /// What else hangs on it.
+    pub(super) tie: Tie,
+    /// Under what it may be served again.
+    pub(super) again: Option<Key>,
+}
+
+/// What hangs on a credential beside its record.
+pub(super) enum Tie {
+    /// Nothing: it was made in memory.
+    None,
+    /// A lease of its own.
+    Own(MadeLease),
+    /// The lease of the issuance that made it.
+    Shared(IssuanceId),
 }
 
 /// What takes a credential back at its target.
@@ -34,22 +49,42 @@ pub(super) struct MadeLease {
     pub(super) handle: Handle,
     pub(super) owner: Owner,
     pub(super) deadline: Timestamp,
+    /// What its minter handed out.
+    receipt: Option<Secret>,
+    pub(super) kept: Kept,
 }
 
 impl MadeLease {
     /// Undoes it now, as far as the target answers; the rest is the sweeper's.
     pub(super) async fn take_back(&self, ports: &Ports) -> LeaseStep {
-        match undo::attempt(ports, &*self.minter, &self.handle).await {
+        match undo::attempt(ports, &*self.minter, self.undoable()).await {
             Ok(()) => LeaseStep::Gone(self.owner),
-            Err(_) => LeaseStep::Undo {
-                owner: self.owner,
-                at: ports.clock.now(),
-            },
+            Err(_) => self.left_to_the_sweeper(ports.clock.now()),
+        }
+    }
+
+    fn undoable(&self) -> Undoable<'_> {
+        Undoable {
+            handle: &self.handle,
+            receipt: self.receipt.as_ref(),
+        }
+    }
+
+    fn left_to_the_sweeper(&self, at: Timestamp) -> LeaseStep {
+        LeaseStep::Undo {
+            owner: self.owner,
+            at,
+            kept: self.kept.clone(),
         }
     }
 }
 
-pub(super) async fn mint(ports: &Ports, admitted: &mut Admitted, permit: Permit) -> Result<Made, Stop> {
+pub(super) async fn mint(
+    ports: &Ports,
+    admitted: &mut Admitted,
+    permit: Permit,
+    request: &TokenRequest,
+) -> Result<Made, Stop> {
     let snapshot = Arc::clone(&admitted.snapshot);
     let target = snapshot
         .judge
@@ -62,6 +97,12 @@ pub(super) async fn mint(ports: &Ports, admitted: &mut Admitted, permit: Permit)
         .get(&permit.plan.target)
         .cloned()
         .ok_or(Reason::MintFailed)?;
+    let again = target.kind.reuses.then(|| Key::of(&permit, target));
+    if let Some(key) = &again
+        && let Some(found) = Reuse::find(ports, key, (admitted.now, permit.plan.end)).await
+    {
+        return Ok(served_again(admitted, permit, found));
+    }
     let handle = Handle::new(&ports.installation, admitted.draft.id);
     let mut order = MintOrder {
         plan: &permit.plan,
@@ -73,6 +114,7 @@ pub(super) async fn mint(ports: &Ports, admitted: &mut Admitted, permit: Permit)
         now: admitted.now,
         deadline: ports.clock.monotonic() + ports.mint_budget,
         target_deadline: None,
+        forward: forwards(target, &permit).then_some(&request.subject.value),
     };
     if target.kind.place == Place::Local {
         let minted = minter
@@ -82,32 +124,81 @@ pub(super) async fn mint(ports: &Ports, admitted: &mut Admitted, permit: Permit)
         return Ok(Made {
             permit,
             minted,
-            lease: None,
+            tie: Tie::None,
+            again: None,
         });
     }
     order.target_deadline = prepare(ports, &*minter).await?;
     let deadline = ports.clock.now() + ports.mint_budget;
-    let owner = intend(ports, admitted, &order, deadline).await?;
+    let lapses = target.kind.lapses.map(|life| deadline + life);
+    let owner = intend(ports, admitted, &order, (deadline, lapses)).await?;
     fail_point!("after-intent");
     let minted = race(ports, minter.mint(order)).await;
     fail_point!("after-mint");
-    let lease = MadeLease {
+    let mut lease = MadeLease {
         minter,
         handle,
         owner,
         deadline,
+        receipt: None,
+        kept: Kept {
+            lapses,
+            ..Kept::default()
+        },
     };
     match minted {
-        Ok(minted) => Ok(Made {
-            permit,
-            minted,
-            lease: Some(lease),
-        }),
+        Ok(mut minted) => {
+            keep(ports, admitted, &mut lease, &mut minted).await?;
+            Ok(Made {
+                permit,
+                minted,
+                tie: Tie::Own(lease),
+                again,
+            })
+        }
         Err(error) => Err(Stop::lease(
             mint_reason(&error),
             after_failure(ports, &lease, &error).await,
         )),
     }
+}
+
+/// Takes over what the minter handed out. What cannot be sealed cannot be kept, so it is undone at once.
+async fn keep(ports: &Ports, admitted: &Admitted, lease: &mut MadeLease, minted: &mut Minted) -> Result<(), Stop> {
+    lease.receipt = minted.receipt.take();
+    lease.kept.lapses = minted.lapses;
+    lease.kept.known_as = minted.known_as.take();
+    let receipt = lease.receipt.as_ref();
+    match receipt
+        .map(|receipt| ports.sealer.seal(admitted.draft.id, receipt))
+        .transpose()
+    {
+        Ok(sealed) => {
+            lease.kept.sealed = sealed;
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(handle = %lease.handle, %error, "a receipt cannot be kept");
+            Err(Stop::lease(Reason::MintFailed, lease.take_back(ports).await))
+        }
+    }
+}
+
+fn served_again(admitted: &mut Admitted, permit: Permit, found: Again) -> Made {
+    admitted.draft.facts.about = Some(found.made_by);
+    admitted.draft.facts.handle = Some(found.handle.to_string());
+    Made {
+        permit,
+        minted: found.minted,
+        tie: Tie::Shared(found.made_by),
+        again: None,
+    }
+}
+
+/// Several grants are one credential: the token goes along only where each says so.
+fn forwards(target: &Target, permit: &Permit) -> bool {
+    let mut grants = permit.plan.grants.iter().map(|name| target.grants.get(name));
+    target.kind.forwards && grants.all(|grant| grant.is_some_and(|grant| grant.forward_subject))
 }
 
 /// Reads the target's clock, before anything is promised.
@@ -135,7 +226,7 @@ async fn intend(
     ports: &Ports,
     admitted: &mut Admitted,
     order: &MintOrder<'_>,
-    deadline: Timestamp,
+    (deadline, lapses): (Timestamp, Option<Timestamp>),
 ) -> Result<Owner, Stop> {
     admitted.draft.facts.handle = Some(order.handle.to_string());
     let reason = Reason::MintAborted.code();
@@ -148,6 +239,7 @@ async fn intend(
         session: order.session,
         replica: ports.replica,
         deadline,
+        lapses,
         burn: Vec::new(),
         aborted: aborted.map_err(|_| Reason::ParamTooLarge)?,
     };
@@ -165,11 +257,8 @@ async fn after_failure(ports: &Ports, lease: &MadeLease, error: &MintError) -> L
     match error {
         MintError::Uncertain(_) => {
             // Its result does not count: it is done again after the deadline in any case.
-            let _ = undo::attempt(ports, &*lease.minter, &lease.handle).await;
-            LeaseStep::Undo {
-                owner: lease.owner,
-                at: lease.deadline + undo::MARGIN,
-            }
+            let _ = undo::attempt(ports, &*lease.minter, lease.undoable()).await;
+            lease.left_to_the_sweeper(lease.deadline + undo::MARGIN)
         }
         MintError::Source(_) | MintError::Refused(_) | MintError::Failed(_) => LeaseStep::Gone(lease.owner),
     }

@@ -10,6 +10,7 @@ mod mint;
 mod reads;
 mod refuse;
 mod register;
+mod reuse;
 mod session;
 
 use procura_wire::{FormFault, Name, Reason, Secret, TokenType};
@@ -21,6 +22,7 @@ pub(crate) use mint::UNDO_WAIT;
 pub use reads::same_uri;
 pub use refuse::{Explanation, Refused};
 pub(crate) use refuse::{is_suspended, is_suspended_agent, store_reason};
+pub use reuse::Reuse;
 
 use crate::{
     ids::{IssuanceId, SessionId},
@@ -69,7 +71,7 @@ async fn through(
     reads::note_request(&mut admitted.draft, &request);
     let caller = identify::identify(ports, admitted, &request).await?;
     let permit = judge::judge(ports, admitted, caller, &request).await?;
-    let made = mint::mint(ports, admitted, permit).await?;
+    let made = mint::mint(ports, admitted, permit, &request).await?;
     let checked = check::check(ports, admitted, made).await?;
     register::register(ports, admitted, checked).await
 }

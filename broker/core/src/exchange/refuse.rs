@@ -54,7 +54,8 @@ pub struct Explanation {
 pub(super) struct Stop {
     pub(super) reason: Reason,
     pub(super) param: Option<&'static str>,
-    pub(super) lease: Option<LeaseStep>,
+    /// Boxed, because most refusals have none.
+    pub(super) lease: Option<Box<LeaseStep>>,
 }
 
 impl Stop {
@@ -75,7 +76,7 @@ impl Stop {
 
     pub(super) fn lease(reason: Reason, step: LeaseStep) -> Self {
         Self {
-            lease: Some(step),
+            lease: Some(Box::new(step)),
             ..Self::of(reason)
         }
     }
@@ -123,7 +124,7 @@ pub(super) async fn refuse(ports: &Ports, admitted: Admitted, stop: Stop) -> Ref
         return Refused::unrecorded(Reason::ServerError);
     };
     let conditions = Conditions {
-        lease: stop.lease.clone(),
+        lease: stop.lease.as_deref().cloned(),
         ..Conditions::default()
     };
     let recorded = match ports.ledger.append(entry.clone(), conditions).await {

@@ -9,7 +9,7 @@ use super::{
     check::Checked,
     identify::token_facts,
     judge::floor,
-    mint::Made,
+    mint::{Made, Tie},
     refuse::{Stop, append_reason, suspended},
 };
 use crate::{
@@ -23,10 +23,16 @@ pub(super) async fn register(ports: &Ports, admitted: &mut Admitted, Checked(mad
     note_granted(admitted, &made);
     let result = append(ports, admitted, &made).await;
     fail_point!("after-record");
-    match (result, &made.lease) {
-        (Ok(()), _) => Ok(issued(admitted, made)),
-        (Err(reason), None) => Err(reason.into()),
-        (Err(reason), Some(lease)) => Err(Stop::lease(reason, lease.take_back(ports).await)),
+    match (result, &made.tie) {
+        (Ok(()), tie) => {
+            if let (Tie::Own(lease), Some(key)) = (tie, &made.again) {
+                let made_by = (admitted.draft.id, &lease.handle);
+                ports.reuse.keep(key.clone(), made_by, &made.minted, admitted.now);
+            }
+            Ok(issued(admitted, made))
+        }
+        (Err(reason), Tie::None | Tie::Shared(_)) => Err(reason.into()),
+        (Err(reason), Tie::Own(lease)) => Err(Stop::lease(reason, lease.take_back(ports).await)),
     }
 }
 
@@ -40,11 +46,16 @@ async fn append(ports: &Ports, admitted: &Admitted, made: &Made) -> Result<(), R
         session: made.permit.session.id,
         token: token_facts(caller),
     };
-    let lease = made.lease.as_ref().map(|lease| LeaseStep::Live {
-        owner: lease.owner,
-        until: made.minted.end,
-        source_version: made.minted.source_version.clone(),
-    });
+    let lease = match &made.tie {
+        Tie::None => None,
+        Tie::Shared(with) => Some(LeaseStep::Shared(*with)),
+        Tie::Own(lease) => Some(LeaseStep::Live {
+            owner: lease.owner,
+            until: made.minted.end,
+            source_version: made.minted.source_version.clone(),
+            kept: lease.kept.clone(),
+        }),
+    };
     let entry = admitted
         .draft
         .seal(Outcome::Issued, None, &*ports.entropy)

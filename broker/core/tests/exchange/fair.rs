@@ -16,7 +16,7 @@ use procura_core::{
     identity::{Principal, Subject},
     ids::{Handle, IssuanceId},
     judgement::Effect,
-    kind::{MintError, MintOrder, Minted, Minter, UndoError},
+    kind::{MintError, MintOrder, Minted, Minter, UndoError, Undoable},
     ledger::{LeaseFilter, LeaseState, Ledger},
     operator::{self, Operator},
     ports::{BoxFuture, Snapshot},
@@ -85,7 +85,7 @@ impl Minter for Counted {
         async { Err(MintError::Failed("it only undoes".into())) }.boxed()
     }
 
-    fn undo<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<(), UndoError>> {
+    fn undo<'a>(&'a self, _: Undoable<'a>) -> BoxFuture<'a, Result<(), UndoError>> {
         async {
             self.asked.fetch_add(1, Ordering::SeqCst);
             let at_once = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
@@ -95,7 +95,7 @@ impl Minter for Counted {
             let how = *self.how.lock().expect("lock");
             match how {
                 Undoes::Well => Ok(()),
-                Undoes::Fails => Err(UndoError("as told".into())),
+                Undoes::Fails => Err(UndoError::Failed("as told".into())),
                 Undoes::Hangs => std::future::pending().await,
             }
         }
@@ -133,6 +133,7 @@ fn put(world: &World, targets: &[(&str, Arc<Counted>)]) {
     world.ports.active.swap(Snapshot {
         judge: Arc::new(rules),
         minters,
+        staged: std::collections::BTreeMap::new(),
     });
 }
 

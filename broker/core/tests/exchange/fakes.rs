@@ -16,10 +16,10 @@ use procura_core::{
     identity::{
         AuthenticatedServer, ClientAuthMethod, ClientCredentials, PresentedToken, Principal, Subject, VerifiedToken,
     },
-    ids::Handle,
+    ids::{Handle, IssuanceId},
     judgement::{Effect, Judge, OperatorAction, Question, Verdict},
-    kind::{Kind, Lifetime, MintError, MintOrder, Minted, Minter, OpenError, Place, Rights, UndoError},
-    ports::{BoxFuture, Entropy, Role, TokenVerifier},
+    kind::{Kind, Lifetime, MintError, MintOrder, Minted, Minter, OpenError, Place, Rights, UndoError, Undoable},
+    ports::{BoxFuture, Entropy, Role, SealError, Sealer, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason, Secret, TokenType};
 use serde_json::Map;
@@ -58,6 +58,10 @@ const fn kind(name: &'static str, place: Place, issues: TokenType) -> Kind {
             max: Duration::from_secs(3600),
         },
         place,
+        lapses: None,
+        receipts: false,
+        reuses: false,
+        forwards: false,
         merges: matches!(place, Place::Local),
         check: no_faults,
         rights,
@@ -67,6 +71,11 @@ const fn kind(name: &'static str, place: Place, issues: TokenType) -> Kind {
 
 pub(crate) static LOCAL: Kind = kind("jwt", Place::Local, TokenType::AccessToken);
 pub(crate) static EXTERNAL: Kind = kind("postgres", Place::External, TokenType::Postgres);
+pub(crate) static REUSED: Kind = Kind {
+    reuses: true,
+    lapses: Some(Duration::from_secs(3600)),
+    ..kind("aws", Place::External, TokenType::Postgres)
+};
 
 /// Answers what the test put in.
 #[derive(Default)]
@@ -164,6 +173,12 @@ pub(crate) struct FakeTarget {
     pub(crate) undo_fails: Mutex<bool>,
     /// The next undo panics.
     pub(crate) undo_panics: AtomicBool,
+    /// It takes nothing back.
+    pub(crate) never: AtomicBool,
+    /// What it makes ends by itself so long after the plan's end; `None` where it does not.
+    pub(crate) lapses: Mutex<Option<Duration>>,
+    /// It hands out receipts; the handles that it was given the right one with.
+    pub(crate) receipts: Mutex<Option<BTreeSet<Handle>>>,
 }
 
 impl FakeTarget {
@@ -174,6 +189,9 @@ impl FakeTarget {
             minted: Mutex::default(),
             undo_fails: Mutex::default(),
             undo_panics: AtomicBool::default(),
+            never: AtomicBool::default(),
+            lapses: Mutex::default(),
+            receipts: Mutex::default(),
         })
     }
 
@@ -213,16 +231,31 @@ impl Minter for FakeTarget {
             value: Secret::new(format!("value of {}", order.handle)),
             rights,
             end: order.plan.end + longer,
+            lapses: self.lapses.lock().expect("lock").map(|after| order.plan.end + after),
+            receipt: self
+                .receipts
+                .lock()
+                .expect("lock")
+                .as_ref()
+                .map(|_| receipt(order.handle)),
+            known_as: None,
             source_version: Some("7".into()),
             details: Map::new(),
         };
         async { Ok(minted) }.boxed()
     }
 
-    fn undo<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), UndoError>> {
+    fn undo<'a>(&'a self, undoable: Undoable<'a>) -> BoxFuture<'a, Result<(), UndoError>> {
+        let handle = undoable.handle;
         assert!(!self.undo_panics.swap(false, Ordering::SeqCst), "as told");
-        let result = if *self.undo_fails.lock().expect("lock") {
-            Err(UndoError("as told".into()))
+        let given = undoable.receipt.is_some_and(|given| *given == receipt(handle));
+        if let Some(seen) = self.receipts.lock().expect("lock").as_mut().filter(|_| given) {
+            seen.insert(handle.clone());
+        }
+        let result = if self.never.load(Ordering::SeqCst) {
+            Err(UndoError::Never)
+        } else if *self.undo_fails.lock().expect("lock") {
+            Err(UndoError::Failed("as told".into()))
         } else {
             self.alive.lock().expect("lock").remove(handle);
             Ok(())
@@ -237,6 +270,30 @@ impl Minter for FakeTarget {
     fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>> {
         let alive = self.alive.lock().expect("lock").iter().cloned().collect();
         async { Ok(alive) }.boxed()
+    }
+}
+
+/// What the fake target hands out with a handle.
+fn receipt(handle: &Handle) -> Secret {
+    Secret::new(format!("receipt of {handle}"))
+}
+
+/// Seals by turning the bytes round and naming the issuance.
+pub(crate) struct Reversed;
+
+impl Sealer for Reversed {
+    #[expect(clippy::disallowed_methods, reason = "a secret of a test")]
+    fn seal(&self, issuance: IssuanceId, receipt: &Secret) -> Result<Vec<u8>, SealError> {
+        let text = receipt.expose().bytes().rev();
+        Ok(issuance.0.as_bytes().iter().copied().chain(text).collect())
+    }
+
+    fn open(&self, issuance: IssuanceId, sealed: &[u8]) -> Result<Secret, SealError> {
+        let text = sealed.strip_prefix(issuance.0.as_bytes()).ok_or(SealError::Unopened)?;
+        let text = text.iter().rev().copied().collect();
+        String::from_utf8(text)
+            .map(Secret::new)
+            .map_err(|_| SealError::Unopened)
     }
 }
 

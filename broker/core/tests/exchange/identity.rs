@@ -156,7 +156,7 @@ async fn sessions_of_who_was_suspended_are_ended_by_policy() {
     assert_eq!(with(&world, |token| token.sub = "triage".into()).await, "issued");
     assert_eq!(with(&world, |token| token.act = vec![link("triage")]).await, "issued");
     let ended = async || {
-        procura_core::operator::end_suspended(&world.ports)
+        procura_core::withdraw::withdraw(&world.ports, None)
             .await
             .expect("ended");
         let sessions = world.ledger.sessions(Default::default(), None, 10).await;

@@ -7,6 +7,8 @@ mod fakes;
 mod identity;
 mod laws;
 mod permits;
+mod reuse;
 mod undoing;
 mod whois;
+mod withdrawn;
 mod world;

@@ -7,8 +7,10 @@ use std::{
 
 use futures_util::{FutureExt, future::join};
 use procura_core::{
-    ids::IssuanceId,
+    identity::{Principal, Subject},
+    ids::{IssuanceId, SessionId},
     ledger::{LeaseFilter, LeaseState, Ledger, Page},
+    operator::{self, Operator},
     ports::Clock,
     undo,
 };
@@ -16,13 +18,13 @@ use procura_wire::{FormFault, Reason, RevocationStatus};
 
 use crate::{
     fakes::{Mint, Rules},
-    world::{World, name},
+    world::{World, name, token},
 };
 
 const ROWS: [(&str, &str); 2] = [("audience", "db"), ("scope", "rows")];
 
 /// Runs the sweeper while this time passes, in steps that let it work.
-async fn sweep(world: &World, time: Duration) {
+pub(crate) async fn sweep(world: &World, time: Duration) {
     let (stop, stopped) = futures_util::future::abortable(std::future::pending::<()>());
     let step = Duration::from_millis(250);
     let passing = async {
@@ -231,7 +233,23 @@ async fn an_idle_session_is_ended_with_what_it_holds() {
     assert!(sessions[0].ended.is_some());
 }
 
-async fn revoke(world: &World, server: &str, form: &str) -> Option<RevocationStatus> {
+/// An operator ends a session; what became of each credential.
+pub(crate) async fn end_of(world: &World, id: SessionId) -> Vec<(IssuanceId, RevocationStatus)> {
+    let token = Arc::new(token(&world.clock));
+    let principal = Principal::User("corp/ops".parse().expect("id"));
+    let operator = Operator {
+        subject: Subject { principal, token },
+    };
+    let ended = operator::end_session(&world.ports, &operator, id, String::new()).await;
+    let report = ended.expect("ended").expect("was live");
+    report
+        .credentials
+        .iter()
+        .map(|one| (one.issuance, one.status))
+        .collect()
+}
+
+pub(crate) async fn revoke(world: &World, server: &str, form: &str) -> Option<RevocationStatus> {
     let mut form = procura_wire::Form::decode(form.as_bytes()).expect("form");
     let body: Result<_, FormFault> = procura_core::revoke::RevokeRequest::read(&mut form);
     let secret = procura_wire::Secret::new(String::new());

@@ -60,6 +60,7 @@ fn may_read(world: &World, target: Option<&str>) {
     world.ports.active.swap(Snapshot {
         judge: Arc::new(OneTarget(rules, target.map(name))),
         minters: world.ports.active.snapshot().minters.clone(),
+        staged: std::collections::BTreeMap::new(),
     });
 }
 
@@ -89,6 +90,8 @@ async fn role(world: &World) -> (IssuanceId, Vec<Clue>) {
     let (id, digest) = (issued.issuance, digest(world, issued.issuance).await);
     let handle = Handle::new(&world.ports.installation, id).to_string();
     let clues = vec![
+        Clue::Handle(format!("arn:aws:sts::123456789012:assumed-role/reports/{handle}")),
+        Clue::Handle(format!("AROA1EXAMPLE:{handle}")),
         Clue::Handle(handle),
         Clue::Value(digest),
         Clue::Issuance(id, None),

@@ -9,7 +9,7 @@ use std::{
 use procura_contract::{ledger::MemoryLedger, manual_clock::ManualClock};
 use procura_core::{
     catalogue::{Agent, Algorithm, Catalogue, Grant, Issuer, Risk, Server, ServerAuth, Target, TokenTyp},
-    exchange::{Issued, Refused, exchange},
+    exchange::{Issued, Refused, Reuse, exchange},
     identity::{ClientCredentials, LogIn, VerifiedToken},
     ids::ReplicaId,
     judgement::Effect,
@@ -22,7 +22,7 @@ use procura_core::{
 use procura_wire::{Form, Name, QualifiedId, Secret, TokenType};
 use serde_json::{Map, Value};
 
-use crate::fakes::{Counter, EXTERNAL, FakeTarget, LOCAL, Rules, Tokens};
+use crate::fakes::{Counter, EXTERNAL, FakeTarget, LOCAL, Reversed, Rules, Tokens};
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("name")
@@ -48,6 +48,7 @@ fn grant(params: &[(&str, ParamSpec)]) -> Grant {
         max_ttl: Duration::from_secs(600),
         outlives_subject: false,
         per_call: false,
+        forward_subject: false,
         params: params
             .iter()
             .map(|(name, spec)| ((*name).to_owned(), spec.clone()))
@@ -127,6 +128,7 @@ pub(crate) fn catalogue() -> Catalogue {
             (name("wiki"), server("https://wiki.example/mcp")),
         ]),
         targets: BTreeMap::from([(name("api"), api), (name("db"), db)]),
+        abandoned: BTreeSet::new(),
     }
 }
 
@@ -176,8 +178,11 @@ impl World {
             active: Active::new(Snapshot {
                 judge: Arc::new(rules),
                 minters,
+                staged: BTreeMap::new(),
             }),
             issuer: BROKER.into(),
+            sealer: Arc::new(Reversed),
+            reuse: Reuse::default(),
             mint_budget: Duration::from_secs(10),
         };
         let world = Self {
@@ -208,6 +213,7 @@ impl World {
         self.ports.active.swap(Snapshot {
             judge: Arc::new(rules),
             minters,
+            staged: BTreeMap::new(),
         });
     }
 

@@ -14,7 +14,7 @@ use crate::{
     Options,
     bundle::Bundle,
     mistake::{Mistake, plain_text},
-    table::{Doc, Seen, Table},
+    table::{Doc, Item, Seen, Table},
 };
 
 /// What readers of single files need to know of the rest of the bundle.
@@ -46,7 +46,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         grants: BTreeMap::new(),
         seen: Seen::default(),
     };
-    format(bundle, &mut mistakes);
+    let abandoned = format(bundle, &mut mistakes);
     let mut readable = true;
     let targets = folder(bundle, "targets", &mut mistakes, &mut readable, |table| {
         targets::read(table, &around)
@@ -73,6 +73,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         agents,
         servers,
         targets: targets.collect(),
+        abandoned,
     };
     Declared {
         catalogue,
@@ -113,21 +114,25 @@ fn layout(bundle: &Bundle) -> Vec<Mistake> {
         .collect()
 }
 
-fn format(bundle: &Bundle, mistakes: &mut Vec<Mistake>) {
+/// Checks `bundle.toml`; answers the targets that it abandons.
+fn format(bundle: &Bundle, mistakes: &mut Vec<Mistake>) -> BTreeSet<Name> {
     let Some(bytes) = bundle.file("bundle.toml") else {
-        return mistakes.push(Mistake::of_file(
+        mistakes.push(Mistake::of_file(
             "bundle.toml",
             "the file is missing; write: format = 1",
         ));
+        return BTreeSet::new();
     };
-    file("bundle.toml", bytes, mistakes, |table| {
+    let abandoned = file("bundle.toml", bytes, mistakes, |table| {
         if let Some(item) = table.need("format", "1")
             && item.int().is_some_and(|format| format != 1)
         {
             item.mistake("this broker reads format 1; write: format = 1");
         }
-        Some(())
+        let abandoned = table.take("abandon").and_then(Item::texts).unwrap_or_default();
+        Some(abandoned.into_iter().filter_map(|(_, item)| item.parse()).collect())
     });
+    abandoned.unwrap_or_default()
 }
 
 /// Reads one TOML file; whatever `read` leaves over is a mistake.

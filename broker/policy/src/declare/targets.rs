@@ -142,6 +142,8 @@ fn example(ty: KeyType) -> &'static str {
         KeyType::Int => "1",
         KeyType::Bool => "true",
         KeyType::Texts => "[\"…\"]",
+        KeyType::Map => "{ name = \"…\" }",
+        KeyType::Tables => "[{ … }]",
     }
 }
 
@@ -153,6 +155,17 @@ fn setting(item: Item<'_>, ty: KeyType) -> Option<Value> {
         KeyType::Texts => item
             .texts()
             .map(|texts| texts.into_iter().map(|(text, _)| text).collect()),
+        KeyType::Map => {
+            let entries = item.table()?.entries().into_iter();
+            let texts: Option<Map<_, _>> = entries
+                .map(|(name, item)| Some((name.to_owned(), item.filled()?.into())))
+                .collect();
+            texts.map(Value::Object)
+        }
+        KeyType::Tables => {
+            let tables = item.list()?.into_iter();
+            tables.map(|item| item.table().and_then(|_| item.tree())).collect()
+        }
     }
 }
 
@@ -173,6 +186,15 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
     });
     let outlives_subject = table.flag("outlives_subject");
     let per_call = table.flag("per_call");
+    let forward = table.take("forward_subject");
+    if let Some(item) = forward
+        && !kind.forwards
+    {
+        item.mistake(format!(
+            "the kind {} has no use for the subject token; remove it",
+            kind.name
+        ));
+    }
     let declared = table.named("params");
     let count = declared.len();
     let params: BTreeMap<_, _> = declared
@@ -191,6 +213,7 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
         max_ttl: max_ttl.unwrap_or_default(),
         outlives_subject,
         per_call,
+        forward_subject: forward.and_then(Item::bool).unwrap_or(false),
         params,
         settings: settings?,
     };

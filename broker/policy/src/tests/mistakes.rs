@@ -1,5 +1,7 @@
 //! Each mistake has a place and a sentence.
 
+use procura_core::judgement::Judge;
+
 use super::{BASE, JWT, bundle, refused, try_load, with_rules};
 use crate::{Bundle, Options, load};
 
@@ -202,6 +204,37 @@ fn targets() {
         (path, "max = 100", "max = 99999999999999999999"),
         (path, "params.limit", "params.type"),
     ]));
+}
+
+#[test]
+fn tables_of_a_kind_are_read_as_they_are_and_their_mistakes_named() {
+    let read = |grant: &str| {
+        let target = format!(
+            "kind = \"database\"\nowner = \"o@example\"\nhost = \"h\"\nsource = \"vault:kv/db\"\n[grants.read]\n\
+             risk = \"read\"\nmax_ttl = \"5m\"\nmember_of = [\"reader\"]\n{grant}\n"
+        );
+        try_load(&[("targets/db.toml", &target)])
+    };
+    let loaded = read(
+        "forward_subject = true\nlabels = { team = \"red\" }\n\
+         statements = [{ actions = [\"s3:Get\"], where = { StringEquals = { prefix = \"a\" } } }]",
+    );
+    let loaded = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let grant = &loaded.catalogue().targets["db"].grants["read"];
+    assert!(grant.forward_subject);
+    let settings = serde_json::to_string(&grant.settings).expect("JSON");
+    let mistakes = |grant: &str| refused(read(grant));
+    insta::assert_snapshot!(
+        [
+            settings + "\n",
+            mistakes("labels = { team = 1 }"),
+            mistakes("labels = [\"team\"]"),
+            mistakes("statements = [\"s3:Get\"]"),
+            mistakes("statements = { actions = [] }"),
+            mistakes("forward_subject = \"yes\""),
+        ]
+        .concat()
+    );
 }
 
 #[test]

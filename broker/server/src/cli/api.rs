@@ -110,6 +110,12 @@ impl Api {
         self.send(Method::GET, url).await
     }
 
+    /// `POST` of nothing but the path.
+    pub(crate) async fn post(&self, path: &str) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;
+        json(&self.send(Method::POST, url).await?)
+    }
+
     /// `DELETE`
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use procura_wire::{Name, PostgresCredential, Secret, TOKEN_EXCHANGE, TokenResponse, TokenType};
+use procura_wire::{
+    AwsCredential, Name, PostgresCredential, Secret, TOKEN_EXCHANGE, TokenResponse, TokenType, VaultCredential,
+};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -234,6 +236,33 @@ fn postgres(response: &TokenResponse) -> Result<PostgresCredential, Failure> {
         .map_err(|_| Failure::found("the credential document is not one for PostgreSQL"))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the credential document is inside")]
+fn aws(response: &TokenResponse) -> Result<AwsCredential, Failure> {
+    serde_json::from_str(response.access_token.expose())
+        .map_err(|_| Failure::found("the credential document is not one for AWS"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the user asked to see the credential")]
+fn vault(response: &TokenResponse) -> Result<Vec<(&'static str, String)>, Failure> {
+    let credential = serde_json::from_str(response.access_token.expose())
+        .map_err(|_| Failure::found("the credential document is not one for Vault"))?;
+    match credential {
+        VaultCredential::Token {
+            address,
+            namespace,
+            token,
+            ..
+        } => {
+            let namespace = namespace.map(|namespace| ("VAULT_NAMESPACE", namespace));
+            let pairs = [("VAULT_ADDR", address), ("VAULT_TOKEN", token.expose().to_owned())];
+            Ok(pairs.into_iter().chain(namespace).collect())
+        }
+        VaultCredential::Secret { .. } => Err(Failure::usage(
+            "what an engine of Vault makes has no variables of its own; use --format json",
+        )),
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the user asked to see the credential")]
 fn variables(response: TokenResponse) -> Result<String, Failure> {
     let pairs = match response.issued_token_type {
@@ -249,6 +278,16 @@ fn variables(response: TokenResponse) -> Result<String, Failure> {
                 ("PGSSLMODE", login.sslmode),
             ]
         }
+        TokenType::Aws => {
+            let session = aws(&response)?;
+            vec![
+                ("AWS_ACCESS_KEY_ID", session.access_key_id),
+                ("AWS_SECRET_ACCESS_KEY", session.secret_access_key.expose().to_owned()),
+                ("AWS_SESSION_TOKEN", session.session_token.expose().to_owned()),
+                ("AWS_CREDENTIAL_EXPIRATION", session.expiration),
+            ]
+        }
+        TokenType::Vault => vault(&response)?,
     };
     let line = |(name, value): (&str, String)| format!("export {name}='{}'\n", value.replace('\'', r"'\''"));
     Ok(pairs.into_iter().map(line).collect())
@@ -259,6 +298,8 @@ fn url(response: TokenResponse) -> Result<String, Failure> {
     match response.issued_token_type {
         TokenType::AccessToken | TokenType::Jwt => Err(Failure::usage("a token has no URL; use --format json or env")),
         TokenType::Postgres => Ok(postgres(&response)?.url.expose().to_owned()),
+        TokenType::Aws => Err(Failure::usage("a session of AWS has no URL; use --format json or env")),
+        TokenType::Vault => Err(Failure::usage("a secret of Vault has no URL; use --format json")),
     }
 }
 
@@ -305,5 +346,16 @@ mod tests {
         let url = url(response(TokenType::Postgres, document)).expect("url");
         assert_eq!(url, "postgresql://u:p@db:5432/d");
         assert!(super::url(response(TokenType::AccessToken, "t")).is_err());
+    }
+
+    #[test]
+    fn a_session_is_printed_for_the_sdks_of_aws() {
+        let document = r#"{"Version":1,"AccessKeyId":"ASIA1","SecretAccessKey":"s","SessionToken":"t/+=",
+            "Expiration":"2026-11-20T09:00:00Z"}"#;
+        let lines = variables(response(TokenType::Aws, document)).expect("lines");
+        let expected = "export AWS_ACCESS_KEY_ID='ASIA1'\nexport AWS_SECRET_ACCESS_KEY='s'\n\
+                        export AWS_SESSION_TOKEN='t/+='\nexport AWS_CREDENTIAL_EXPIRATION='2026-11-20T09:00:00Z'\n";
+        assert_eq!(lines, expected);
+        assert!(url(response(TokenType::Aws, document)).is_err());
     }
 }

@@ -5,20 +5,24 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use procura_core::ports::Entropy;
-use procura_target_jwt::{SigningAlgorithm, new_set, rotate};
+use procura_core::ports::{Clock, Entropy};
+use procura_target_jwt::{SigningAlgorithm, due, new_set, rotate};
 use procura_wire::{Digest, Secret};
 
 use super::{Failure, print};
-use crate::clock::SystemEntropy;
+use crate::{
+    clock::{SystemClock, SystemEntropy},
+    seal,
+};
 
 /// `procura keys …`
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Keys {
-    /// Makes a file of signing keys: one that signs and the one after it
+    /// Makes a file of keys: one that signs and the one after it
     New(New),
 }
 
@@ -27,12 +31,18 @@ pub(crate) enum Keys {
 pub(crate) struct New {
     /// The file, readable by its owner only
     file: PathBuf,
-    /// Goes one rotation on in a file that is there: the next key signs, the one before is kept to verify
+    /// Goes one rotation on in a file that is there; what the keys before signed or sealed stays readable
     #[arg(long)]
     rotate: bool,
     /// Algorithm of the new keys
     #[arg(long, value_enum, default_value_t = Algorithm::Es256)]
     algorithm: Algorithm,
+    /// Says that the key that signs should be rotated within so many days; the broker tells two weeks before
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3650), conflicts_with = "seal")]
+    days: Option<u16>,
+    /// Makes the key that seals receipts instead ([keys.seal])
+    #[arg(long, conflicts_with = "algorithm")]
+    seal: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -59,15 +69,26 @@ pub(crate) enum Server {
 
 /// Runs `procura keys`.
 pub(crate) fn keys(Keys::New(command): Keys) -> Result<(), Failure> {
-    let algorithm = command.algorithm.into();
-    if command.rotate {
-        let old = super::api::read_secret(&command.file)?;
-        let set =
-            rotate(&old, algorithm).map_err(|error| Failure::usage(format!("{}: {error}", command.file.display())))?;
-        replace(&command.file, &set)
-    } else {
-        let set = new_set(algorithm).map_err(Failure::found)?;
-        create(&command.file, &set)
+    let failed = |error: &dyn std::error::Error| Failure::usage(format!("{}: {error}", command.file.display()));
+    let old = match command.rotate {
+        true => Some(super::api::read_secret(&command.file)?),
+        false => None,
+    };
+    let set = match (command.seal, &old) {
+        (true, old) => seal::new_set(&SystemEntropy, old.as_ref()).map_err(|error| failed(&error))?,
+        (false, Some(old)) => rotate(old, command.algorithm.into()).map_err(|error| failed(&error))?,
+        (false, None) => new_set(command.algorithm.into()).map_err(|error| failed(&error))?,
+    };
+    let set = match command.days {
+        Some(days) => {
+            let end = SystemClock::start().now() + Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+            due(&set, end).map_err(|error| failed(&error))?
+        }
+        None => set,
+    };
+    match command.rotate {
+        true => replace(&command.file, &set),
+        false => create(&command.file, &set),
     }
 }
 

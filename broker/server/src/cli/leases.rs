@@ -75,6 +75,42 @@ pub(crate) struct LeaseUndo {
     output: Output,
 }
 
+/// `procura inventory`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inventory {
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Runs `procura inventory`. Something found is exit code 1, and so is a target that does not say.
+pub(crate) async fn inventory(Inventory { output }: Inventory) -> Result<(), Failure> {
+    let answer = output.connection.open()?.get("/inventory", &[]).await?;
+    output.print(&answer, found)?;
+    let targets = answer["targets"].as_array().into_iter().flatten();
+    let clean = |target: &Value| target["problem"].is_null() && target["handles"].as_array().is_some_and(Vec::is_empty);
+    match { targets }.all(clean) {
+        true => Ok(()),
+        false => Err(Failure::found(
+            "targets have what the store does not know, or did not say",
+        )),
+    }
+}
+
+fn found(answer: &Value) -> String {
+    let targets = answer["targets"].as_array().into_iter().flatten();
+    let lines = targets.map(|target| {
+        let name = value(&target["target"]);
+        let handles = target["handles"].as_array().into_iter().flatten();
+        let handles: String = handles.map(|handle| format!("{name}  {}\n", value(handle))).collect();
+        match &target["problem"] {
+            Value::Null if handles.is_empty() => format!("{name}  nothing that the store does not know\n"),
+            Value::Null => handles,
+            problem => format!("{name}  did not say: {}\n", value(problem)),
+        }
+    });
+    lines.collect()
+}
+
 /// Runs `procura lease`.
 pub(crate) async fn lease(command: Lease) -> Result<(), Failure> {
     match command {
@@ -164,7 +200,7 @@ impl LeaseUndo {
         if !found.is_empty() {
             let stdin = io::stdin();
             let asked = stdin.is_terminal().then(|| stdin.lock());
-            confirm(self.yes, asked)?;
+            confirm(self.yes, asked, "undo them?", "nothing was undone")?;
         }
         let undos = found.into_iter().map(|lease| undone(&api, lease));
         let reports = stream::iter(undos).buffered(AT_ONCE).collect().await;
@@ -202,21 +238,21 @@ fn tell(text: &str) {
 }
 
 /// Asks whoever sits at the terminal, if anybody does.
-fn confirm(yes: bool, terminal: Option<impl BufRead>) -> Result<(), Failure> {
+pub(super) fn confirm(yes: bool, terminal: Option<impl BufRead>, question: &str, undone: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
     let Some(mut terminal) = terminal else {
-        return Err(Failure::usage(
-            "nothing was undone: give --yes where there is no terminal to ask at",
-        ));
+        return Err(Failure::usage(format!(
+            "{undone}: give --yes where there is no terminal to ask at"
+        )));
     };
-    let _ = write!(io::stderr(), "undo them? [y/N] ");
+    let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut answer = String::new();
     terminal.read_line(&mut answer).map_err(Failure::usage)?;
     match answer.trim() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::found("nothing was undone")),
+        _ => Err(Failure::found(undone)),
     }
 }
 
@@ -254,9 +290,9 @@ mod tests {
 
     #[test]
     fn only_a_yes_at_a_terminal_or_on_the_command_line_undoes() {
-        let none = None::<&[u8]>;
-        assert!(confirm(true, none).is_ok());
-        assert!(matches!(confirm(false, none), Err(Failure::Usage(_))));
+        let asked = |yes, terminal: Option<&[u8]>| confirm(yes, terminal, "undo them?", "nothing was undone");
+        assert!(asked(true, None).is_ok());
+        assert!(matches!(asked(false, None), Err(Failure::Usage(_))));
         for (typed, goes_on) in [
             ("y\n", true),
             ("yes\n", true),
@@ -264,7 +300,7 @@ mod tests {
             ("", false),
             ("n\n", false),
         ] {
-            assert_eq!(confirm(false, Some(typed.as_bytes())).is_ok(), goes_on, "{typed:?}");
+            assert_eq!(asked(false, Some(typed.as_bytes())).is_ok(), goes_on, "{typed:?}");
         }
     }
 

@@ -9,6 +9,7 @@ mod policy;
 pub(crate) mod print;
 mod recorded;
 mod records;
+mod rotate;
 mod show;
 mod whois;
 
@@ -16,6 +17,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use url::Url;
+
+use crate::background::Revocation;
 
 pub(crate) use api::read_secret;
 pub(crate) use exchange::sample as sample_exchange;
@@ -53,6 +56,10 @@ enum Command {
     /// Lists and undoes credentials at their targets
     #[command(subcommand)]
     Lease(leases::Lease),
+    /// Asks the targets what they have that the store does not know, and undoes nothing
+    Inventory(leases::Inventory),
+    /// Gives the broker a new credential of its own at a target
+    Rotate(rotate::Rotate),
     /// Says whose a credential is: who, through what, by which rule, and whether it is live
     Whois(whois::Whois),
     /// Reads the issuance log
@@ -84,19 +91,30 @@ struct Serve {
     /// The configuration, procura.toml
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Undoes nothing by itself: after the store was restored, until `procura inventory` was looked at
+    #[arg(long)]
+    hold_revocation: bool,
 }
 
 /// Runs one command.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Dev(dev) => crate::dev::run(dev).await,
-        Command::Serve(serve) => crate::serve::run(&serve.config).await,
+        Command::Serve(serve) => {
+            let revocation = match serve.hold_revocation {
+                true => Revocation::Held,
+                false => Revocation::Runs,
+            };
+            crate::serve::run(&serve.config, revocation).await
+        }
         Command::Policy(command) => policy::run(command).await,
         Command::Keys(command) => keys::keys(command),
         Command::Server(command) => keys::server(command),
         Command::Exchange(command) => exchange::run(*command).await,
         Command::Session(command) => records::session(command).await,
         Command::Lease(command) => leases::lease(command).await,
+        Command::Inventory(command) => leases::inventory(command).await,
+        Command::Rotate(command) => rotate::run(command).await,
         Command::Whois(command) => whois::run(command).await,
         Command::Log(command) => records::log(command).await,
     }
@@ -132,6 +150,8 @@ mod tests {
             "procura serve --config procura.toml",
             "procura keys new keys.json",
             "procura keys new keys.json --rotate --algorithm ed25519",
+            "procura keys new seal.json --seal --rotate",
+            "procura keys new keys.json --days 90",
             "procura server new-secret",
             "procura exchange --target tickets-api --grant read --grant write --tool list --param a=b --ttl 60 --as bob",
             "procura exchange --target db --grant read --session new --format env",
@@ -147,6 +167,10 @@ mod tests {
             "procura lease undo --server tickets --actor dev/bot --state live --yes",
             &format!("procura whois {id} --json"),
             "procura whois -",
+            "procura whois --known-as database/creds/orders-reader/x1Y --json",
+            "procura rotate tickets-db --yes --json",
+            "procura inventory --json",
+            "procura serve --config procura.toml --hold-revocation",
             "procura log list --subject dev/alice --outcome refused --since 2026-11-20T09:00:00Z --limit 5",
             &format!("procura log show {id} --url https://broker.example.com --token-file t"),
         ] {
@@ -166,6 +190,9 @@ mod tests {
             "procura lease undo --target  --yes",
             "procura lease list --subject ",
             "procura whois",
+            "procura rotate",
+            "procura rotate Tickets",
+            "procura keys new keys.json --seal --days 9",
             "procura policy explain",
             "procura policy explain --issuance 7",
             "procura policy explain bundle --issuance 01890a5d-ac96-774b-bcce-b302099a8057",

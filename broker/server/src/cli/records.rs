@@ -105,7 +105,7 @@ pub(crate) struct LogList {
     /// Only those of this session
     #[arg(long)]
     session: Option<uuid::Uuid>,
-    /// Only those of this: exchange, use, revocation, `session_end`
+    /// Only those of this: exchange, use, revocation, `session_end`, rotation
     #[arg(long)]
     event: Option<String>,
     /// Only those that ended so: issued, refused, reported, done

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read as _};
 
-use procura_core::issued_value;
+use procura_core::{issued_value, whois::handle_in};
 use procura_wire::{Digest, Secret};
 use serde_json::Value;
 
@@ -16,19 +16,23 @@ use super::{
 /// `procura whois`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Whois {
-    /// A database role's name, the SHA-256 of an issued value, or the id of an issuance; `-` reads an issued
-    /// value from standard input, which no list of processes shows
+    /// A database role's name, a session's ARN, user id or name at AWS, the SHA-256 of an issued value, or the id of an
+    /// issuance; `-` reads an issued value from standard input, which no list of processes shows
     what: String,
+    /// It is what the target itself calls the credential: at Vault the id of a lease, the accessor of a token or the serial
+    /// number of a certificate. It is sent as it is, so never give a secret
+    #[arg(long)]
+    known_as: bool,
     #[command(flatten)]
     output: Output,
 }
 
 /// Runs the command.
 pub(crate) async fn run(whois: Whois) -> Result<(), Failure> {
-    let clue = if whois.what == "-" {
-        of_value(&read()?)
-    } else {
-        of_name(&whois.what)?
+    let clue = match (&*whois.what, whois.known_as) {
+        (name, true) => known_as(name),
+        ("-", false) => of_value(&read()?),
+        (text, false) => of_name(text)?,
     };
     let by_digest = clue.handle.is_none() && clue.issuance.is_none();
     let query = [
@@ -83,6 +87,14 @@ fn of_value(value: &Secret) -> Clue {
     }
 }
 
+/// A name of the target's own has no form that tells it from a secret, so it is never guessed.
+fn known_as(name: &str) -> Clue {
+    Clue {
+        handle: Some(name.to_owned()),
+        ..Clue::default()
+    }
+}
+
 /// What is none of the three may be a secret: no message repeats it.
 fn of_name(text: &str) -> Result<Clue, Failure> {
     let mut clue = Clue::default();
@@ -91,12 +103,13 @@ fn of_name(text: &str) -> Result<Clue, Failure> {
         clue.issuance = Some(lower);
     } else if lower.parse::<Digest>().is_ok() {
         clue.sha256 = Some(lower);
-    } else if is_handle(text) {
-        clue.handle = Some(text.to_owned());
+    } else if is_handle(handle_in(text)) {
+        clue.handle = Some(handle_in(text).to_owned());
     } else {
         return Err(Failure::usage(
-            "this is no role name of ours (p…_…), no SHA-256 and no issuance id; if it is a credential, others have \
-             seen it on the command line now: have it undone, and use `procura whois -`, which reads standard input",
+            "this is no role or session name of ours (p…_…), no SHA-256 and no issuance id; a name that the target gave (the id \
+             of a lease, the accessor of a token) takes --known-as; if it is a credential, others have seen it on the command \
+             line now: have it undone, and use `procura whois -`, which reads standard input",
         ));
     }
     Ok(clue)
@@ -169,10 +182,31 @@ mod tests {
         assert_eq!(read(id), Ok([None, None, Some(id.to_owned())]));
         assert_eq!(read(&hash.to_uppercase()), Ok([None, Some(hash), None]));
         assert_eq!(read(role), Ok([Some(role.to_owned()), None, None]));
+        for session in [
+            "arn:aws:sts::123456789012:assumed-role/reports/",
+            "arn:aws-cn:sts::1:assumed-role/r/",
+            "AROA1EXAMPLE:",
+        ] {
+            assert_eq!(read(&format!("{session}{role}")), read(role), "{session}");
+        }
+        for other in [
+            "arn:aws:iam::123456789012:role/reports/",
+            "AIDA1EXAMPLE:",
+            "arn:aws:sts::1:assumed-role/r/x/",
+        ] {
+            assert!(read(&format!("{other}{role}")).is_err(), "{other}");
+        }
         for secret in ["eyJhbGciOiJFUzI1NiJ9.e30.c2ln", "hunter2", "", "alice"] {
             let error = read(secret).expect_err("refused");
             assert!(secret.is_empty() || !error.contains(secret), "{error}");
         }
+    }
+
+    #[test]
+    fn a_name_of_the_targets_own_is_taken_only_where_it_is_said_to_be_one() {
+        let lease = "database/creds/orders-reader/x1Y";
+        assert!(of_name(lease).is_err());
+        assert_eq!(known_as(lease).handle.as_deref(), Some(lease));
     }
 
     #[test]

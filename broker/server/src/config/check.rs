@@ -56,6 +56,7 @@ struct StoreKeys {
 #[serde(deny_unknown_fields)]
 struct Keys {
     token: KeySource,
+    seal: Option<KeySource>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +116,9 @@ impl Checker<'_> {
         let issuer = self.issuer(&file.issuer, plain);
         let policies = self.path(file.policies.as_ref());
         let store = self.store(&file.store);
-        let token_keys = self.key_source(&file.keys.token.source, &file.sources);
+        let token_keys = self.key_source("token", &file.keys.token.source, &file.sources);
+        let seal_keys = file.keys.seal.as_ref();
+        let seal_keys = seal_keys.map(|keys| self.key_source("seal", &keys.source, &file.sources));
         let sources = file
             .sources
             .into_iter()
@@ -133,6 +136,7 @@ impl Checker<'_> {
             admin: file.listen.admin,
             store: store?,
             token_keys: token_keys?,
+            seal_keys: seal_keys.flatten(),
             sources,
             network: file.network,
             tls: tls?,
@@ -186,18 +190,19 @@ impl Checker<'_> {
 
     fn key_source(
         &mut self,
+        what: &str,
         text: &Spanned<String>,
         sources: &BTreeMap<Name, Spanned<SourceConfig>>,
     ) -> Option<String> {
         let reference = match text.get_ref().parse::<Reference>() {
             Ok(reference) => reference,
             Err(error) => {
-                self.wrong(Some(text.span().start), format!("keys.token.source: {error}"));
+                self.wrong(Some(text.span().start), format!("keys.{what}.source: {error}"));
                 return None;
             }
         };
         if !sources.contains_key(&reference.source) {
-            let problem = format!("keys.token.source: there is no [sources.{}]", reference.source);
+            let problem = format!("keys.{what}.source: there is no [sources.{}]", reference.source);
             self.wrong(Some(text.span().start), problem);
         }
         Some(text.get_ref().clone())
@@ -339,6 +344,22 @@ root = "secrets"
     }
 
     #[test]
+    fn a_key_that_seals_is_a_reference_like_the_others() {
+        let with = |source: &str| {
+            GOOD.replace(
+                "[sources.own]",
+                &format!("[keys.seal]\nsource = \"{source}\"\n[sources.own]"),
+            )
+        };
+        let config = check(&with("own:seal.json"), Path::new("/")).expect("config");
+        assert_eq!(config.seal_keys.as_deref(), Some("own:seal.json"));
+        assert_eq!(
+            mistakes(&with("owm:seal.json")),
+            "procura.toml:12: keys.seal.source: there is no [sources.owm]"
+        );
+    }
+
+    #[test]
     fn every_mistake_of_a_source_is_listed_with_its_key() {
         let vault = r#"
 [sources.vault]
@@ -350,7 +371,7 @@ kubernetes = { role = "r", token_file = "token" }
 mounts = { "/kv" = 2 }
 "#;
         insta::assert_snapshot!(mistakes(&format!("{GOOD}{vault}")), @r#"
-        procura.toml:15: [sources.vault] address: a token is sent over https only (plain http on loopback excepted)
+        procura.toml:15: [sources.vault] address: secrets are sent over https only (plain http on loopback excepted)
         procura.toml:15: [sources.vault] approle, kubernetes: name one way to log in only
         procura.toml:15: [sources.vault] namespace: "team/" is no path of a namespace, such as team or team/prod
         procura.toml:15: [sources.vault] mounts: "/kv" is no path of a mount
@@ -360,7 +381,7 @@ mounts = { "/kv" = 2 }
         let more = vault.replace("role_id", "roleid");
         insta::assert_snapshot!(mistakes(&format!("{GOOD}{more}")), @"procura.toml:15: unknown field `roleid`, expected one of `mount`, `role_id`, `secret_id_file`");
         let other = vault.replace("kind = \"vault\"", "kind = \"chest\"");
-        insta::assert_snapshot!(mistakes(&format!("{GOOD}{other}")), @"procura.toml:16: unknown variant `chest`, expected `file` or `vault`");
+        insta::assert_snapshot!(mistakes(&format!("{GOOD}{other}")), @"procura.toml:16: unknown variant `chest`, expected one of `file`, `vault`, `aws`");
     }
 
     #[test]

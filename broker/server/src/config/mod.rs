@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     /// Reference to the JWK set that tokens are signed with.
     pub(crate) token_keys: String,
+    /// Reference to the JWK set that receipts are sealed with; only some kinds of targets need it.
+    pub(crate) seal_keys: Option<String>,
     pub(crate) sources: BTreeMap<Name, SourceConfig>,
     pub(crate) network: Network,
     pub(crate) tls: Tls,

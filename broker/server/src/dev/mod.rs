@@ -19,8 +19,8 @@ use url::Url;
 
 use crate::{
     assembly::{self, Broker, Machine, Trust},
-    background::Watch,
-    bundle::{self, Rejected, Workshop},
+    background::{Revocation, Watch},
+    bundle::{self, Rejected, Stages, Workshop},
     cli::{self, Failure, keys::new_secret},
     config::Store,
     http,
@@ -66,7 +66,7 @@ pub(crate) async fn run(dev: cli::Dev) -> Result<(), Failure> {
     let cluster = stage.cluster.take();
     let broker = Arc::clone(&stage.broker);
     let routes = http::public(broker.app(&url, Some(Arc::clone(&stage.issuer))), "/");
-    let running = Running::start(Arc::clone(&broker), routes, doors, Watch::Files);
+    let running = Running::start(Arc::clone(&broker), routes, doors, (Watch::Files, Revocation::Runs));
     stage.file.operator_token = stage.issuer.operator(&broker.ports).map_err(Failure::found)?;
     stage.file.write()?;
     banner::greet(&stage).await;
@@ -127,10 +127,12 @@ async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
         folder,
         options: OPTIONS,
         signer: Arc::clone(&keys.ring) as _,
+        seals: state.seals(machine.entropy.as_ref())?,
         sources: crate::serve::sources(sources, &machine)?,
         ledger: engine.ledger(),
         issuer: identifier.clone(),
         machine,
+        stages: Stages::default(),
     };
     Ok(Stage {
         broker: Arc::new(assembly::build(engine, workshop, keys, trust, MINT_BUDGET).await?),

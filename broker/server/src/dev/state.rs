@@ -10,12 +10,14 @@ use std::{
 };
 
 use include_dir::{Dir, include_dir};
+use procura_core::ports::Entropy;
 use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
 
 use super::file::FOLDER;
 use crate::{
     assembly::Keys,
     cli::{self, Failure, print},
+    seal::{self, Seals},
 };
 
 /// The bundle of `procura dev`, as it is written into a folder that has none.
@@ -67,7 +69,21 @@ impl State {
         Ok(Keys {
             ring: Arc::new(ring),
             source: None,
+            seal_source: None,
         })
+    }
+
+    /// The key that seals receipts, made where there is none.
+    pub(super) fn seals(&self, entropy: &dyn Entropy) -> Result<Arc<Seals>, Failure> {
+        let path = self.path("seal.json");
+        if !path.exists() {
+            let set = seal::new_set(entropy, None).map_err(Failure::found)?;
+            cli::keys::create(&path, &set)?;
+        }
+        let seals = Seals::parse(&cli::read_secret(&path)?);
+        seals
+            .map(Arc::new)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
 
     /// Writes the bundle with a database anew, for a server at that address.

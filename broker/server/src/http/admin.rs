@@ -1,6 +1,6 @@
 //! The administrator's listener: health, readiness, metrics.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -37,11 +37,17 @@ pub(crate) fn admin(broker: &Broker) -> Router {
 }
 
 /// Ready: the store can be written, a key can sign, and no shutdown has begun. A bundle with mistakes
-/// leaves the last good one in force, which is `degraded` and still ready.
+/// leaves the last good one in force, and a new version of a secret that its target refuses leaves the one before in use;
+/// either is `degraded` and still ready.
 async fn ready(State(admin): State<Admin>) -> Response {
     let store = admin.ports.ledger.check().await.is_ok();
     let health = admin.health.report();
     let ready = store && health.signs && !health.draining;
+    let snapshot = admin.ports.active.snapshot();
+    // Versions of secrets that are not in use, and why.
+    let stages = snapshot.staged.iter().map(|(name, staged)| (name, staged.stage()));
+    let waiting: BTreeMap<_, _> = stages.filter(|(_, stage)| stage.candidate.is_some()).collect();
+    let refused = waiting.values().any(|stage| stage.refused);
     let status = if ready {
         StatusCode::OK
     } else {
@@ -51,9 +57,12 @@ async fn ready(State(admin): State<Admin>) -> Response {
         "ready": ready,
         "draining": health.draining,
         "store": if store { "ok" } else { "unavailable" },
-        "bundle": admin.ports.active.snapshot().judge.digest(),
-        "degraded": health.bundle_mistakes > 0 || health.key_mistakes > 0,
+        "bundle": snapshot.judge.digest(),
+        "degraded": health.bundle_mistakes > 0 || health.key_mistakes > 0 || refused,
         "bundle_mistakes": health.bundle_mistakes,
+        "revocation": if health.revocation_held { "held" } else { "runs" },
+        "sources": waiting,
+        "expiring": *admin.health.expires(),
         "keys": {"signs": health.signs, "mistakes": health.key_mistakes},
     });
     (status, Json(body)).into_response()

@@ -161,7 +161,9 @@ mod tests {
             "/v1/sessions/{id}",
             "/v1/leases",
             "/v1/leases/{id}",
+            "/v1/targets/{name}/rotate",
             "/v1/whois",
+            "/v1/inventory",
             "/v1/uses",
         ] {
             assert!(document["paths"][path].is_object(), "{path}");

@@ -93,6 +93,8 @@ fn api() -> Router<Arc<App>> {
         .route("/sessions/{id}", get(v1::session).delete(v1::end_session))
         .route("/leases", get(v1::leases))
         .route("/leases/{id}", axum::routing::delete(v1::undo_lease))
+        .route("/inventory", get(v1::inventory))
+        .route("/targets/{name}/rotate", post(v1::rotate))
         .route("/whois", get(v1::whois))
         .route("/openapi.json", get(metadata::openapi))
 }

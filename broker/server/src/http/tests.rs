@@ -93,6 +93,7 @@ async fn req_033_nobody_gets_past_the_door_without_authentication() {
         "/v1/sessions",
         "/v1/leases",
         "/v1/whois",
+        "/v1/inventory",
         "/v1/issuances/x",
         "/v1/bundles/x",
         "/v1/sessions/x",

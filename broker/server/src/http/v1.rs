@@ -12,7 +12,7 @@ use procura_core::{
     judgement::OperatorAction,
     ledger::StoreError,
     operator::{self, Operator},
-    whois,
+    rotate, undo, whois,
 };
 use procura_wire::{Digest, Name, Reason, Secret, TokenType};
 use serde_json::{Value, json};
@@ -146,6 +146,16 @@ pub(crate) async fn whois(door: Door, headers: HeaderMap, RawQuery(query): RawQu
     door.json(work.await)
 }
 
+/// `GET /v1/inventory`: what external targets have that the store does not know.
+pub(crate) async fn inventory(door: Door, headers: HeaderMap) -> Response {
+    let work = async {
+        door.reader(&headers, None).await?;
+        let targets = undo::unknown(&door.app.ports).await.map_err(unavailable)?;
+        Ok(json!({ "targets": targets }))
+    };
+    door.json(work.await)
+}
+
 /// `DELETE /v1/leases/{id}`: undoes one credential.
 pub(crate) async fn undo_lease(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
     let work = async {
@@ -155,6 +165,19 @@ pub(crate) async fn undo_lease(door: Door, headers: HeaderMap, Path(id): Path<St
         let undone = door.tracked(async move { operator::undo_lease(&ports, &operator, id, trace).await });
         let report = undone.await?;
         let report = report.ok_or(Reason::V1NotFound)?;
+        serde_json::to_value(report).map_err(|_| Reason::ServerError.into())
+    };
+    door.json(work.await)
+}
+
+/// `POST /v1/targets/{name}/rotate`: rotates the broker's own credential there. What could not be done is an answer too.
+pub(crate) async fn rotate(door: Door, headers: HeaderMap, Path(name): Path<String>) -> Response {
+    let work = async {
+        let operator = door.operator(&headers).await?;
+        let name: Name = name.parse().map_err(|_| Reason::V1NotFound)?;
+        let (ports, trace) = (door.app.ports.clone(), door.trace.clone());
+        let rotated = door.tracked(async move { rotate::rotate(&ports, &operator, &name, trace).await });
+        let report = rotated.await?.ok_or(Reason::V1NotFound)?;
         serde_json::to_value(report).map_err(|_| Reason::ServerError.into())
     };
     door.json(work.await)

@@ -52,7 +52,7 @@ pub(crate) fn session(session: &Session) -> Value {
 
 /// A credential that a session holds.
 pub(crate) fn held(held: &Held) -> Value {
-    json!({"id": held.id, "target": held.target, "until": held.until, "leased": held.leased})
+    json!({"id": held.id, "target": held.target, "until": held.until, "leased": held.lease.is_some()})
 }
 
 /// A lease.
@@ -68,6 +68,8 @@ pub(crate) fn lease(lease: &Lease) -> Value {
         "source_version": lease.source_version,
         "attempts": lease.attempts,
         "next_attempt": lease.next_attempt,
+        "lapses": lease.kept.lapses,
+        "known_as": lease.kept.known_as,
     })
 }
 

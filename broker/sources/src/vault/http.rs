@@ -4,7 +4,7 @@ use std::{error::Error, fs, time::Duration};
 
 use procura_wire::{Secret, json};
 use reqwest::{
-    Certificate, Client, Method, StatusCode,
+    Certificate, Client, Method, RequestBuilder, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
@@ -47,22 +47,19 @@ impl Server {
 
     /// Asks with a token.
     pub(super) async fn call(&self, method: Method, path: &str, token: &Secret) -> Result<Answer, Trouble> {
-        #[expect(clippy::disallowed_methods, reason = "the token is presented to its own server")]
-        let value = HeaderValue::from_str(token.expose());
-        let mut value = value.map_err(|_| Trouble::Away("the token has bytes that no token has".to_owned()))?;
-        value.set_sensitive(true);
         let request = self.http.request(method, self.url(path)?);
-        self.send(request.header(HeaderName::from_static("x-vault-token"), value))
-            .await
+        self.send(with_token(request, token)?).await
+    }
+
+    /// Posts JSON with a token.
+    pub(super) async fn write(&self, path: &str, token: &Secret, body: &Secret) -> Result<Answer, Trouble> {
+        let request = with_token(self.http.post(self.url(path)?), token)?;
+        self.send(with_json(request, body)).await
     }
 
     /// Posts JSON without a token.
     pub(super) async fn post(&self, path: &str, body: &Secret) -> Result<Answer, Trouble> {
-        #[expect(clippy::disallowed_methods, reason = "what proves us is presented to its own server")]
-        let body = body.expose().to_owned();
-        let request = self.http.post(self.url(path)?);
-        self.send(request.header(CONTENT_TYPE, "application/json").body(body))
-            .await
+        self.send(with_json(self.http.post(self.url(path)?), body)).await
     }
 
     fn url(&self, path: &str) -> Result<Url, Trouble> {
@@ -71,7 +68,7 @@ impl Server {
             .map_err(|_| Trouble::Gone("the path makes no URL".to_owned()))
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Trouble> {
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, Trouble> {
         let away = |error: reqwest::Error| Trouble::Away(describe(&error.without_url()));
         let mut response = request.headers(self.headers.clone()).send().await.map_err(away)?;
         let mut body = Vec::new();
@@ -84,6 +81,20 @@ impl Server {
         let body = String::from_utf8(body).map_err(|_| Trouble::Away("the answer is not UTF-8".to_owned()))?;
         Ok((response.status(), Secret::new(body)))
     }
+}
+
+fn with_token(request: RequestBuilder, token: &Secret) -> Result<RequestBuilder, Trouble> {
+    #[expect(clippy::disallowed_methods, reason = "the token is presented to its own server")]
+    let value = HeaderValue::from_str(token.expose());
+    let mut value = value.map_err(|_| Trouble::Away("the token has bytes that no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(request.header(HeaderName::from_static("x-vault-token"), value))
+}
+
+fn with_json(request: RequestBuilder, body: &Secret) -> RequestBuilder {
+    #[expect(clippy::disallowed_methods, reason = "what is meant for the server is sent to it")]
+    let body = body.expose().to_owned();
+    request.header(CONTENT_TYPE, "application/json").body(body)
 }
 
 /// What an answer means that is neither wanted nor particular to the request.

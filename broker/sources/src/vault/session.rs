@@ -8,7 +8,7 @@ use std::{
 use procura_core::ports::Clock;
 use procura_wire::Secret;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     http::{Answer, Server, parse, unwanted},
@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) struct Session {
     server: Server,
     way: LogIn,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// Held while a token is got, so that all who need one wait for the same.
     turn: tokio::sync::Mutex<()>,
@@ -44,6 +44,8 @@ struct Held {
     token: Arc<Secret>,
     /// How long the log-in said that it lives.
     life: Duration,
+    /// When it ends unless it is renewed, as far as that is known.
+    end: Option<Duration>,
     next: Next,
 }
 
@@ -86,33 +88,68 @@ impl Session {
         }
     }
 
-    /// Reads a path; where the token is refused, once more with another one.
-    pub(super) async fn get(&self, path: &str) -> Result<Answer, Trouble> {
+    /// Reads a path, or posts a body to it; where the token is refused, once more with another one. Answers what is
+    /// found, not found, or (to a body) a bad request.
+    pub(super) async fn ask(&self, path: &str, body: Option<&Secret>) -> Result<Answer, Trouble> {
+        let (answer, _) = self.ask_by(path, body).await?;
+        Ok(answer)
+    }
+
+    /// The same, and the token that the answer was given to.
+    pub(super) async fn ask_by(&self, path: &str, body: Option<&Secret>) -> Result<(Answer, Arc<Secret>), Trouble> {
         let held = self.held();
         let mut fresh = held.is_none();
         let mut token = match held {
             Some(token) => token,
             None => self.other_than(None).await?,
         };
-        let mut answer = self.server.call(Method::GET, path, &token).await?;
+        let mut answer = self.send(path, body, &token).await?;
         if answer.0 == StatusCode::FORBIDDEN && !fresh {
             let other = self.other_than(Some(&token)).await?;
             fresh = !Arc::ptr_eq(&other, &token);
             token = other;
             if fresh {
-                answer = self.server.call(Method::GET, path, &token).await?;
+                answer = self.send(path, body, &token).await?;
             }
         }
+        let bad_body = body.is_some() && answer.0 == StatusCode::BAD_REQUEST;
         match answer.0 {
             StatusCode::FORBIDDEN => Err(self.refused()),
-            StatusCode::OK | StatusCode::NOT_FOUND => {
+            status if bad_body || matches!(status, StatusCode::OK | StatusCode::NOT_FOUND) => {
                 if fresh {
                     self.state().pause = Pause::default();
                 }
-                Ok(answer)
+                Ok((answer, token))
             }
             status => Err(unwanted(status)),
         }
+    }
+
+    async fn send(&self, path: &str, body: Option<&Secret>, token: &Secret) -> Result<Answer, Trouble> {
+        match body {
+            None => self.server.call(Method::GET, path, token).await,
+            Some(body) => self.server.write(path, token, body).await,
+        }
+    }
+
+    /// Renews a lease that was given to this token.
+    pub(super) async fn renew_lease(&self, id: &str, token: &Secret) -> Result<Answer, Trouble> {
+        let body = Secret::new(json!({ "lease_id": id }).to_string());
+        self.server.write("sys/leases/renew", token, &body).await
+    }
+
+    /// When the token ends, as far as that is known; `None` where another one is in use.
+    pub(super) fn end_of(&self, token: &Arc<Secret>) -> Option<Option<Duration>> {
+        let state = self.state();
+        let held = state.held.as_ref().filter(|held| Arc::ptr_eq(&held.token, token));
+        held.map(|held| held.end)
+    }
+
+    /// How long the token in use still lives, where nothing renews or replaces it.
+    pub(super) fn token_left(&self) -> Option<Duration> {
+        let state = self.state();
+        let held = state.held.as_ref().filter(|held| matches!(held.next, Next::Nothing))?;
+        Some(held.end?.saturating_sub(self.clock.monotonic()))
     }
 
     /// Does what is due and answers when to be called again.
@@ -199,7 +236,7 @@ impl Session {
                 let mut state = self.state();
                 Ok(match &state.held {
                     Some(held) if *held.token == token => Arc::clone(&held.token),
-                    _ => state.hold(token, Duration::ZERO, Next::LookUp),
+                    _ => state.hold(token, Duration::ZERO, None, Next::LookUp),
                 })
             }
             LogIn::Method(method) => self.log_in(method).await,
@@ -224,7 +261,7 @@ impl Session {
             Ok((token, auth)) => {
                 state.pause.begin(ended, self.refusal());
                 let life = lease(&auth);
-                Ok(state.hold(token, life, self.next(&auth, life, now)))
+                Ok(state.hold(token, life, end(now, life), self.next(&auth, life, now)))
             }
             Err(trouble) => {
                 let (Trouble::Away(problem) | Trouble::Gone(problem)) = &trouble;
@@ -238,6 +275,7 @@ impl Session {
     fn learn(&self, token: &Arc<Secret>, part: &Value, now: Duration) {
         let mut state = self.state();
         if let Some(held) = state.held.as_mut().filter(|held| Arc::ptr_eq(&held.token, token)) {
+            held.end = end(now, lease(part));
             held.next = self.next(part, held.life, now);
         }
     }
@@ -275,15 +313,21 @@ impl Session {
 }
 
 impl State {
-    fn hold(&mut self, token: Secret, life: Duration, next: Next) -> Arc<Secret> {
+    fn hold(&mut self, token: Secret, life: Duration, end: Option<Duration>, next: Next) -> Arc<Secret> {
         let token = Arc::new(token);
         self.held = Some(Held {
             token: Arc::clone(&token),
             life,
+            end,
             next,
         });
         token
     }
+}
+
+/// When a token with this much life left ends; `None` if it does not.
+fn end(now: Duration, lease: Duration) -> Option<Duration> {
+    (!lease.is_zero()).then_some(now + lease)
 }
 
 /// The life that is left, as a log-in, a renewal or a look-up says it; zero if it does not end.

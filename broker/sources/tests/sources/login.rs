@@ -17,6 +17,7 @@ use crate::kit::{settle, sources, write};
 
 const LOG_IN: &str = "POST /v1/auth/approle/login";
 const RENEW: &str = "renew-self";
+const READ: &str = r#"path "kv/*" { capabilities = ["read"] }"#;
 
 struct Bench {
     dir: TempDir,
@@ -26,7 +27,7 @@ struct Bench {
 }
 
 /// A source that logs in by AppRole, whose role is `procura` with these settings.
-fn bench(role: Value) -> Bench {
+fn bench(mut role: Value) -> Bench {
     let dir = TempDir::new().expect("a folder");
     let clock = Arc::new(ManualClock::default());
     let fake = FakeVault::start(Arc::clone(&clock) as Arc<dyn Clock>).expect("the fake");
@@ -38,6 +39,8 @@ fn bench(role: Value) -> Bench {
         file.display()
     );
     fake.administer("sys/auth/approle", json!({ "type": "approle" }));
+    fake.administer("sys/policies/acl/read", json!({ "policy": READ }));
+    role["token_policies"] = json!(["read"]);
     fake.administer("auth/approle/role/procura", role);
     for path in ["kv/app", "kv/other"] {
         fake.write(path, &json!({ "password": "canary-one" }));

@@ -1,19 +1,12 @@
 //! The Vault suite, against the fake and against a real server where there is one.
 
-use std::{
-    env,
-    net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use procura_contract::{
     manual_clock::ManualClock,
     vault::{FakeVault, ROOT_TOKEN},
-    vault_suite::{Access, LogIn, Opened, Server, vault_suite},
+    vault_suite::{Access, LogIn, NO_SERVER, Opened, Server, real_server, vault_suite},
 };
 use procura_core::{
     Timestamp,
@@ -34,6 +27,7 @@ async fn the_suite_holds_against_the_fake() {
         name: "the fake".to_owned(),
         address: fake.address.clone(),
         root_token: ROOT_TOKEN.to_owned(),
+        database: String::new(),
     };
     suite(&server, dir.path(), Time::Manual(clock)).await;
 }
@@ -41,13 +35,11 @@ async fn the_suite_holds_against_the_fake() {
 #[tokio::test]
 async fn the_suite_holds_against_a_real_server_where_there_is_one() {
     let dir = TempDir::new().expect("a folder");
-    let Some((server, _running)) = real_server().await else {
-        println!(
-            "no real Vault: set PROCURA_TEST_VAULT_ADDR and PROCURA_TEST_VAULT_TOKEN, or put bao or vault on PATH"
-        );
+    let Some(real) = real_server().await else {
+        println!("{NO_SERVER}");
         return;
     };
-    suite(&server, dir.path(), Time::Real).await;
+    suite(&real.server, dir.path(), Time::Real).await;
 }
 
 async fn suite(server: &Server, folder: &Path, time: Time) {
@@ -77,12 +69,14 @@ impl Running {
         };
         let namespace = access.namespace.map(|name| format!("namespace = '{name}'\n"));
         let settings = format!(
-            "[vault]\nkind = 'vault'\naddress = '{}'\n{}{}\nmounts = {{ {} = 1, {} = 2 }}\nallow = ['**']",
+            "[vault]\nkind = 'vault'\naddress = '{}'\n{}{}\nmounts = {{ {} = 1, {} = 2 }}\n\
+             dynamic = ['{}']\nallow = ['**']",
             access.address,
             namespace.unwrap_or_default(),
             log_in(access.log_in),
             access.kv1,
-            access.kv2
+            access.kv2,
+            access.dynamic
         );
         let configs = toml::from_str(&settings).expect("settings");
         let sources = Arc::new(Sources::new(configs, clock, &Counting::default()).expect("sources"));
@@ -157,63 +151,4 @@ impl Clock for RealClock {
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         tokio::time::sleep(time).boxed()
     }
-}
-
-/// A server that the test started.
-struct Started(Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // A child that has ended already needs neither.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the variables name the server under test")]
-async fn real_server() -> Option<(Server, Option<Started>)> {
-    if let (Ok(address), Ok(root_token)) = (
-        env::var("PROCURA_TEST_VAULT_ADDR"),
-        env::var("PROCURA_TEST_VAULT_TOKEN"),
-    ) {
-        let name = "the server that PROCURA_TEST_VAULT_ADDR names".to_owned();
-        let address = address.trim_end_matches('/').to_owned();
-        return Some((
-            Server {
-                name,
-                address,
-                root_token,
-            },
-            None,
-        ));
-    }
-    let path = env::var("PATH").unwrap_or_default();
-    let program = ["bao", "vault"].iter().find_map(|name| {
-        env::split_paths(&path)
-            .map(|folder| folder.join(name))
-            .find(|program: &PathBuf| program.is_file())
-    })?;
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let listen = free.local_addr().expect("its address").to_string();
-    drop(free);
-    let child = Command::new(&program)
-        .args(["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"])
-        .arg(format!("-dev-listen-address={listen}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let started = Started(child);
-    for _ in 0..300 {
-        if tokio::net::TcpStream::connect(&listen).await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let server = Server {
-        name: program.display().to_string(),
-        address: format!("http://{listen}"),
-        root_token: "root".to_owned(),
-    };
-    Some((server, Some(started)))
 }

@@ -39,17 +39,19 @@ pub(super) const SQL: Sql = Sql {
     step_leases: "
         UPDATE lease
            SET state = step.state, due = step.due, until = coalesce(step.until, lease.until),
-               source_version = coalesce(step.source_version, lease.source_version), aborted = NULL
+               source_version = coalesce(step.source_version, lease.source_version),
+               sealed = decode(step.sealed, 'hex'), lapses = step.lapses, known_as = step.known_as, aborted = NULL
           FROM json_to_recordset($1::json)
-               AS step (id uuid, state text, due bigint, until bigint, source_version text)
+               AS step (id uuid, state text, due bigint, until bigint, source_version text, sealed text,
+                        lapses bigint, known_as text)
          WHERE lease.id = step.id AND lease.state = 'intended'",
     insert_leases: "
         INSERT INTO lease (id, handle, target, place, session, state, replica, fence, deadline, attempts, due,
-                           aborted)
-        SELECT id, handle, target, place, session, 'intended', replica, 1, deadline, 0, deadline, aborted
+                           lapses, aborted)
+        SELECT id, handle, target, place, session, 'intended', replica, 1, deadline, 0, deadline, lapses, aborted
           FROM json_to_recordset($1::json)
                AS intended (id uuid, handle text, target text, place text, session uuid, replica uuid,
-                            deadline bigint, aborted text)",
+                            deadline bigint, lapses bigint, aborted text)",
     insert_sessions: "
         INSERT INTO session (id, key, server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used,
                              issuances)

@@ -31,17 +31,19 @@ pub(super) const SQL: Sql = Sql {
     step_leases: "
         UPDATE lease
            SET state = step.state, due = step.due, until = coalesce(step.until, lease.until),
-               source_version = coalesce(step.source_version, lease.source_version), aborted = NULL
+               source_version = coalesce(step.source_version, lease.source_version), sealed = unhex(step.sealed),
+               lapses = step.lapses, known_as = step.known_as, aborted = NULL
           FROM (SELECT unhex(value ->> 'id') AS id, value ->> 'state' AS state, value ->> 'due' AS due,
-                       value ->> 'until' AS until, value ->> 'source_version' AS source_version
+                       value ->> 'until' AS until, value ->> 'source_version' AS source_version,
+                       value ->> 'sealed' AS sealed, value ->> 'lapses' AS lapses, value ->> 'known_as' AS known_as
                   FROM jsonb_each($1)) AS step
          WHERE lease.id = step.id AND lease.state = 'intended'",
     insert_leases: "
         INSERT INTO lease (id, handle, target, place, session, state, replica, fence, deadline, attempts, due,
-                           aborted)
+                           lapses, aborted)
         SELECT unhex(value ->> 'id'), value ->> 'handle', value ->> 'target', value ->> 'place',
                unhex(value ->> 'session'), 'intended', unhex(value ->> 'replica'), 1, value ->> 'deadline', 0,
-               value ->> 'deadline', value ->> 'aborted'
+               value ->> 'deadline', value ->> 'lapses', value ->> 'aborted'
           FROM jsonb_each($1)",
     insert_sessions: "
         INSERT INTO session (id, key, server, subject_kind, subject, actor, sid, pinned, opened, ends, last_used,

@@ -70,6 +70,8 @@ pub(crate) struct PrivateJwk {
     dp: Option<Secret>,
     dq: Option<Secret>,
     qi: Option<Secret>,
+    /// When it should have been replaced, seconds since 1970; it still signs then.
+    pub(crate) exp: Option<i64>,
     pub(crate) state: State,
 }
 

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use procura_core::ports::{SignError, Signer};
+use procura_core::{
+    Timestamp,
+    ports::{SignError, Signer},
+};
 use procura_wire::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +27,8 @@ struct Keys {
     all: Vec<SigningKey>,
     /// The one active key; `None` where there is none or more than one.
     active: Option<usize>,
+    /// Its `exp`.
+    ends: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +62,11 @@ impl Keyring {
         let keys = self.keys();
         let public: Vec<_> = keys.all.iter().map(|key| &key.public).collect();
         json!({ "keys": public })
+    }
+
+    /// When the active key should have been replaced: its member `exp`, if it has one. It still signs then.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.keys().ends
     }
 
     fn keys(&self) -> Arc<Keys> {
@@ -102,7 +112,9 @@ fn read(set: &Secret) -> Result<Keys, KeyringError> {
         (Some(one), None) => Some(one),
         _ => None,
     };
-    Ok(Keys { all, active })
+    let ends = active.and_then(|at| set.keys[at].exp);
+    let ends = ends.and_then(|second| Timestamp::from_second(second).ok());
+    Ok(Keys { all, active, ends })
 }
 
 /// A new set: one active key and the next one.
@@ -139,6 +151,18 @@ pub fn rotate(set: &Secret, algorithm: SigningAlgorithm) -> Result<Secret, Keyri
         !drop
     });
     keys.push(generate(algorithm, "next")?);
+    Ok(Secret::new(format!("{set:#}\n")))
+}
+
+/// The same set with `exp`, in seconds since 1970, in its active key: when it should have been replaced.
+pub fn due(set: &Secret, at: Timestamp) -> Result<Secret, KeyringError> {
+    read(set)?;
+    #[expect(clippy::disallowed_methods, reason = "the keys are written again into the same set")]
+    let mut set: Value = serde_json::from_str(set.expose()).map_err(|_| KeyringError::Malformed)?;
+    let keys = set["keys"].as_array_mut().into_iter().flatten();
+    for key in keys.filter(|key| key["state"] == "active") {
+        key["exp"] = at.as_second().into();
+    }
     Ok(Secret::new(format!("{set:#}\n")))
 }
 

@@ -15,7 +15,7 @@ use procura_wire::TokenType;
 use serde_json::{Map, Value};
 
 pub use jwk::{KeyringError, SigningAlgorithm};
-pub use keyring::{Keyring, new_set, rotate};
+pub use keyring::{Keyring, due, new_set, rotate};
 
 /// The kind: tokens for a resource server that checks them offline or asks `/introspect`.
 pub static KIND: Kind = Kind {
@@ -48,6 +48,10 @@ pub static KIND: Kind = Kind {
         max: Duration::from_secs(60 * 60),
     },
     place: Place::Local,
+    lapses: None,
+    receipts: false,
+    reuses: false,
+    forwards: false,
     merges: true,
     check,
     rights,

@@ -8,7 +8,7 @@ use procura_core::{
     catalogue::Target,
     identity::{Caller, Link, Principal},
     ids::{Handle, IssuanceId, SessionId},
-    kind::{KindPorts, MintError, MintOrder, Minted, Minter, OpenError, OpenResult, UndoError},
+    kind::{KindPorts, MintError, MintOrder, Minted, Minter, OpenError, OpenResult, UndoError, Undoable},
     params::ParamValue,
     ports::{BoxFuture, Signer},
 };
@@ -101,6 +101,9 @@ impl JwtMinter {
             value,
             rights: rights_of(&signed.aud, scope),
             end,
+            lapses: Some(end),
+            receipt: None,
+            known_as: None,
             source_version: None,
             details: details(order)?,
         })
@@ -197,7 +200,7 @@ impl Minter for JwtMinter {
     }
 
     /// There is nothing at a target: who checks offline believes the token until its `exp`.
-    fn undo<'a>(&'a self, _: &'a Handle) -> BoxFuture<'a, Result<(), UndoError>> {
+    fn undo<'a>(&'a self, _: Undoable<'a>) -> BoxFuture<'a, Result<(), UndoError>> {
         Box::pin(async { Ok(()) })
     }
 

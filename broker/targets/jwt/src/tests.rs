@@ -15,7 +15,7 @@ use procura_core::{
     },
     ids::{Handle, IssuanceId, SessionId},
     judgement::Plan,
-    kind::{KindPorts, MintError, MintOrder, Minted, Minter},
+    kind::{KindPorts, MintError, MintOrder, Minted, Minter, Undoable},
     params::ParamValue,
     ports::{BoxFuture, Clock, Entropy, Signer},
 };
@@ -71,6 +71,7 @@ fn grant(scopes: Value) -> Grant {
         max_ttl: Duration::from_secs(300),
         outlives_subject: false,
         per_call: false,
+        forward_subject: false,
         params: BTreeMap::new(),
         settings: [("scopes".to_owned(), scopes)].into_iter().collect(),
     }
@@ -186,6 +187,7 @@ impl Bench {
             now: at(NOW),
             deadline: Duration::ZERO,
             target_deadline: None,
+            forward: None,
         };
         self.minter.mint(order).await
     }
@@ -357,7 +359,7 @@ async fn there_is_nothing_at_a_target() {
     let bench = Bench::of(target());
     assert_eq!(bench.minter.prepare(Duration::ZERO).await.ok(), Some(None));
     let handle = Handle::new("abcd1234", IssuanceId(uuid::Uuid::from_u128(7)));
-    assert!(bench.minter.undo(&handle).await.is_ok() && bench.minter.probe().await.is_ok());
+    assert!(bench.minter.undo(Undoable::by(&handle)).await.is_ok() && bench.minter.probe().await.is_ok());
     assert!(bench.minter.inventory().await.is_ok_and(|found| found.is_empty()));
 }
 

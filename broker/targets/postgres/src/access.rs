@@ -41,7 +41,7 @@ const TIMEOUTS: [(&str, &str); 3] = [
 pub(crate) struct Access {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
-    source: Arc<dyn Source>,
+    pub(crate) source: Arc<dyn Source>,
     /// Newest first, two at most: callers that still hold the version before must not thrash.
     open: Mutex<Vec<Login>>,
 }
@@ -91,13 +91,22 @@ impl Access {
         })
     }
 
-    fn login(&self, secret: &SourceSecret) -> Result<Login, Fault> {
+    pub(crate) fn login(&self, secret: &SourceSecret) -> Result<Login, Fault> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(login) = open.iter().find(|login| login.version == secret.version) {
             return Ok(login.clone());
         }
+        let login = self.other_login(secret)?;
+        open.insert(0, login.clone());
+        // A pool that is dropped closes its connections as they come back.
+        open.truncate(2);
+        Ok(login)
+    }
+
+    /// With a version that nothing else is done with.
+    pub(crate) fn other_login(&self, secret: &SourceSecret) -> Result<Login, Fault> {
         let options = self.options(secret)?;
-        let login = Login {
+        Ok(Login {
             version: secret.version.clone(),
             pool: PgPoolOptions::new()
                 .max_connections(CONNECTIONS)
@@ -106,11 +115,7 @@ impl Access {
                 .connect_lazy_with(options.clone()),
             options,
             clock: Arc::clone(&self.clock),
-        };
-        open.insert(0, login.clone());
-        // A pool that is dropped closes its connections as they come back.
-        open.truncate(2);
-        Ok(login)
+        })
     }
 
     fn options(&self, secret: &SourceSecret) -> Result<PgConnectOptions, Fault> {
@@ -130,6 +135,9 @@ impl Access {
             // What sessions leave in other schemas must never be called by the administrator.
             .options([("search_path", "pg_catalog"), ("standard_conforming_strings", "on")])
             .disable_statement_logging();
+        if let Some(role) = &settings.set_role {
+            options = options.options([("role", role)]);
+        }
         if let Some(ca_file) = &settings.ca_file {
             options = options.ssl_root_cert(ca_file);
         }
@@ -152,15 +160,24 @@ impl Login {
         acquired.unwrap_or(Err(Fault::Unreachable))
     }
 
-    /// A connection of its own to any database.
-    pub(crate) async fn connect(&self, database: &str) -> Result<PgConnection, Fault> {
-        let options = self.options.clone().database(database);
-        let deadline = self.clock.monotonic() + CONNECT;
-        let connection = before(&*self.clock, deadline, PgConnection::connect_with(&options)).await;
-        connection.ok_or(Fault::Late)?.map_err(|error| match error {
-            sqlx::Error::Database(error) => Fault::Other(format!("database {database}: {error}")),
-            error => error.into(),
+    /// A connection of its own to the target's database.
+    pub(crate) async fn connect(&self) -> Result<PgConnection, Fault> {
+        self.open(&self.options).await
+    }
+
+    /// The same to any database.
+    pub(crate) async fn connect_to(&self, database: &str) -> Result<PgConnection, Fault> {
+        let opened = self.open(&self.options.clone().database(database)).await;
+        opened.map_err(|fault| match fault {
+            Fault::Sql(sqlx::Error::Database(error)) => Fault::Other(format!("database {database}: {error}")),
+            fault => fault,
         })
+    }
+
+    async fn open(&self, options: &PgConnectOptions) -> Result<PgConnection, Fault> {
+        let deadline = self.clock.monotonic() + CONNECT;
+        let connection = before(&*self.clock, deadline, PgConnection::connect_with(options)).await;
+        Ok(connection.ok_or(Fault::Late)??)
     }
 
     pub(crate) async fn pause(&self, time: Duration) {
@@ -186,7 +203,7 @@ pub(crate) async fn before<T>(clock: &dyn Clock, deadline: Duration, work: impl 
 }
 
 /// The secret is `{"username", "password"}`, or the password of the role that the target names.
-fn user_and_password(secret: &Secret, user: Option<&str>) -> Result<(String, Secret), Fault> {
+pub(crate) fn user_and_password(secret: &Secret, user: Option<&str>) -> Result<(String, Secret), Fault> {
     #[expect(clippy::disallowed_methods, reason = "taken apart for the driver")]
     let text = secret.expose();
     let field = |object: &Value, key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);

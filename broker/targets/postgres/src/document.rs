@@ -61,6 +61,8 @@ mod tests {
             tls: PgSslMode::VerifyFull,
             ca_file: None,
             user: None,
+            set_role: None,
+            logins: None,
             groups: BTreeSet::new(),
         };
         let url = url(&settings, &Handle::from_kept("p_1".to_owned()), "pw-_").expect("url");

@@ -30,6 +30,19 @@ impl Fault {
         self.code().is_some_and(|code| code == "28P01" || code == "28000")
     }
 
+    /// Whether it is the administrator's credential that is at fault: it cannot be read, is refused, or may not do what
+    /// a mint does.
+    pub(crate) fn is_of_the_secret(&self) -> bool {
+        // Classes of SQLSTATE: data (a role to be taken that is none), access, syntax and access rule, role specification.
+        let classes = ["22", "28", "42", "0L", "0P"];
+        match self {
+            Self::Other(_) => true,
+            _ => self
+                .code()
+                .is_some_and(|code| classes.iter().any(|class| code.starts_with(class))),
+        }
+    }
+
     /// Whether the same may succeed when it is tried again: a deadlock, a catalogue row that another changed at
     /// the same time ("tuple concurrently updated" has no code of its own), or a connection of the pool that
     /// was ended at the other side, as after a rotation.

@@ -17,6 +17,7 @@ mod mint;
 mod minter;
 mod probe;
 mod quote;
+mod rotate;
 pub mod sample;
 mod scram;
 mod settings;
@@ -51,6 +52,10 @@ pub static KIND: Kind = Kind {
         max: Duration::from_secs(24 * 60 * 60),
     },
     place: Place::External,
+    lapses: None,
+    receipts: false,
+    reuses: false,
+    forwards: false,
     merges: false,
     check: settings::check,
     rights: settings::rights,

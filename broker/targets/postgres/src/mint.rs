@@ -77,7 +77,7 @@ fn create(making: &Making<'_>) -> String {
     )
 }
 
-fn memberships(role: &str, groups: &BTreeSet<String>, options: bool) -> String {
+pub(crate) fn memberships(role: &str, groups: &BTreeSet<String>, options: bool) -> String {
     let (to_us, to_it) = match options {
         true => (" WITH INHERIT TRUE, SET TRUE", " WITH INHERIT TRUE, SET FALSE"),
         false => ("", ""),

@@ -11,9 +11,9 @@ use std::{
 use procura_core::{
     Timestamp,
     ids::Handle,
-    kind::{MintError, MintOrder, Minted, Minter, UndoError},
+    kind::{MintError, MintOrder, Minted, Minter, ProofError, RotateError, Rotated, UndoError, Undoable},
     ports::{BoxFuture, Entropy},
-    source::RotationError,
+    source::{RotationError, SourceSecret},
 };
 use serde_json::{Map, Value};
 
@@ -22,7 +22,7 @@ use crate::{
     document::document,
     fault::Fault,
     mint::{Made, Making, mint},
-    probe,
+    probe, rotate,
     scram::new_password,
     settings::rights,
     undo::undo,
@@ -54,10 +54,10 @@ impl Minter for PostgresMinter {
         Box::pin(self.make(order))
     }
 
-    fn undo<'a>(&'a self, handle: &'a Handle) -> BoxFuture<'a, Result<(), UndoError>> {
+    fn undo<'a>(&'a self, Undoable { handle, .. }: Undoable<'a>) -> BoxFuture<'a, Result<(), UndoError>> {
         Box::pin(async move {
             if Handle::parse(&self.installation, handle.as_str()).is_none() {
-                return Err(UndoError(format!("{handle:?} is no role of this installation")));
+                return Err(UndoError::Failed(format!("{handle:?} is no role of this installation")));
             }
             self.patiently(|login| undo(login, handle)).await
         })
@@ -69,7 +69,7 @@ impl Minter for PostgresMinter {
             let problems = self.patiently(move |login| probe::problems(login, settings)).await?;
             match problems.is_empty() {
                 true => Ok(()),
-                false => Err(UndoError(problems.join("; "))),
+                false => Err(UndoError::Failed(problems.join("; "))),
             }
         })
     }
@@ -80,6 +80,27 @@ impl Minter for PostgresMinter {
             let handles = names.iter().filter_map(|name| Handle::parse(&self.installation, name));
             Ok(handles.collect())
         })
+    }
+
+    fn prove<'a>(&'a self, secret: Arc<SourceSecret>) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async move { rotate::prove(self, &secret).await })
+    }
+
+    fn rotate(&self) -> BoxFuture<'_, Result<Rotated, RotateError>> {
+        Box::pin(async {
+            let clock = &*self.access.clock;
+            let late = || Err(RotateError::Failed(Fault::Late.to_string()));
+            let rotated = before(clock, clock.monotonic() + PATIENCE, rotate::rotate(self)).await;
+            rotated.unwrap_or_else(late)
+        })
+    }
+
+    fn retire<'a>(
+        &'a self,
+        old: Arc<SourceSecret>,
+        active: Arc<SourceSecret>,
+    ) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async move { rotate::retire(self, &old, &active).await })
     }
 }
 
@@ -103,6 +124,9 @@ impl PostgresMinter {
             value,
             rights: made.rights,
             end: made.end,
+            lapses: None,
+            receipt: None,
+            known_as: None,
             source_version: Some(version),
             details: details(order),
         })
@@ -174,12 +198,12 @@ impl PostgresMinter {
     {
         let deadline = self.access.clock.monotonic() + PATIENCE;
         let outcome = self.access.with(deadline, work).await;
-        outcome.map_err(|error| UndoError(words(error)))
+        outcome.map_err(|error| UndoError::Failed(words(error)))
     }
 }
 
 /// Tries again, while that is permitted, what may pass.
-async fn trying<T, Once: Future<Output = Result<T, Fault>>>(
+pub(crate) async fn trying<T, Once: Future<Output = Result<T, Fault>>>(
     login: &Login,
     permitted: impl Fn() -> bool,
     once: impl Fn() -> Once,

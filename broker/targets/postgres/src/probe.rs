@@ -24,7 +24,7 @@ pub(crate) async fn problems(login: Login, settings: &Settings) -> Result<Vec<St
         (problems, databases)
     };
     for database in databases {
-        let mut connection = login.connect(&database).await?;
+        let mut connection = login.connect_to(&database).await?;
         problems.extend(ask(&mut connection, DATABASE, &groups).await?);
         connection.close().await?;
     }

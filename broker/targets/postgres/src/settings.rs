@@ -50,6 +50,18 @@ pub(crate) const TARGET_KEYS: &[Key] = &[
         required: false,
         doc: "The administrator's role, where the source's secret is only its password.",
     },
+    Key {
+        name: "set_role",
+        ty: KeyType::Text,
+        required: false,
+        doc: "The administrator, a NOLOGIN role that every connection takes by SET ROLE; the secret names a log-in role that is its member.",
+    },
+    Key {
+        name: "rotate_logins",
+        ty: KeyType::Texts,
+        required: false,
+        doc: "The two log-in roles, members of set_role, that `procura rotate` gives new passwords in turn.",
+    },
 ];
 
 pub(crate) const GRANT_KEYS: &[Key] = &[
@@ -80,6 +92,8 @@ pub(crate) struct Settings {
     pub(crate) tls: PgSslMode,
     pub(crate) ca_file: Option<String>,
     pub(crate) user: Option<String>,
+    pub(crate) set_role: Option<String>,
+    pub(crate) logins: Option<[String; 2]>,
     /// Every group role that one of its grants names.
     pub(crate) groups: BTreeSet<String>,
 }
@@ -118,6 +132,7 @@ impl Settings {
                 "may send credentials in clear, which only a loopback host may: use verify-full",
             );
         }
+        faults.extend(administrator_faults(&target.settings));
         faults.extend(target.grants.iter().flat_map(|(name, grant)| grant_faults(name, grant)));
         if !faults.is_empty() {
             return Err(faults);
@@ -130,6 +145,8 @@ impl Settings {
             tls,
             ca_file: keys.text("ca_file"),
             user: keys.text("user"),
+            set_role: keys.text("set_role"),
+            logins: logins(&target.settings),
             groups: target.grants.values().flat_map(member_of).collect(),
         })
     }
@@ -190,6 +207,49 @@ fn own_fault(key: &'static str, problem: &str) -> SettingFault {
         key,
         problem: problem.to_owned(),
     }
+}
+
+/// The two that take turns.
+fn logins(settings: &Map<String, Value>) -> Option<[String; 2]> {
+    let names = settings
+        .get("rotate_logins")?
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str);
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    names.try_into().ok()
+}
+
+fn administrator_faults(settings: &Map<String, Value>) -> Vec<SettingFault> {
+    let mut faults = Vec::new();
+    let role = settings.get("set_role").and_then(Value::as_str);
+    if let Some(problem) = role.and_then(quote::name_fault) {
+        faults.push(own_fault("set_role", problem));
+    }
+    if settings.contains_key("rotate_logins") {
+        let logins = logins(settings).filter(|[one, other]| {
+            one != other
+                && [one, other]
+                    .iter()
+                    .all(|name| quote::name_fault(name).is_none() && role != Some(name))
+        });
+        if logins.is_none() {
+            faults.push(own_fault("rotate_logins", "does not name two log-in roles"));
+        }
+        if role.is_none() {
+            faults.push(own_fault(
+                "rotate_logins",
+                "needs set_role, the role that both are members of",
+            ));
+        }
+        if settings.contains_key("user") {
+            faults.push(own_fault(
+                "rotate_logins",
+                "needs a secret that names the log-in (username): remove the key user",
+            ));
+        }
+    }
+    faults
 }
 
 struct Keys<'a>(&'a Map<String, Value>);

@@ -40,7 +40,7 @@ async fn undo_once(login: &Login, handle: &Handle) -> Result<(), Fault> {
         failpoint!("postgres-undo-half");
         roll_back_prepared(login, connection, handle).await?;
         for database in databases(connection, role).await? {
-            clear(&mut login.connect(&database).await?, handle, role).await?;
+            clear(&mut login.connect_to(&database).await?, handle, role).await?;
         }
     }
     drop_role(connection, handle).await?;
@@ -89,7 +89,7 @@ async fn roll_back_prepared(login: &Login, connection: &mut PgConnection, handle
             .fetch_all(connection)
             .await?;
     for (gid, database) in prepared {
-        let mut there = login.connect(&database).await?;
+        let mut there = login.connect_to(&database).await?;
         for statement in [
             format!("SET ROLE {}", ident(handle.as_str())),
             format!("ROLLBACK PREPARED {}", literal(&gid)),

@@ -15,7 +15,7 @@ mod ports;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use procura_core::kind::MintError;
+use procura_core::kind::{MintError, Undoable};
 
 use crate::bed::{Bed, Version, log_in};
 
@@ -34,14 +34,14 @@ async fn a_broker_that_is_held_up_or_ends_half_way_leaves_nothing() {
         let outcome = asked.mint(&*minter).await;
         assert!(matches!(&outcome, Err(MintError::Uncertain(_))), "{outcome:?}");
         assert!(bed.is_gone(asked.handle.as_str()).await);
-        minter.undo(&asked.handle).await.expect("nothing to undo");
+        minter.undo(Undoable::by(&asked.handle)).await.expect("nothing to undo");
 
         // Gone after COMMIT: the role is there, and the handle finds it.
         fail::cfg("postgres-after-commit", "1*panic").expect("set");
         let asked = bed.ask(&target, "alice");
         assert!(AssertUnwindSafe(asked.mint(&*minter)).catch_unwind().await.is_err());
         assert_eq!(minter.inventory().await.expect("inventory"), vec![asked.handle.clone()]);
-        minter.undo(&asked.handle).await.expect("undone");
+        minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
         assert!(bed.is_gone(asked.handle.as_str()).await);
 
         // Half an undo: nobody can log in, and the next one ends it.
@@ -49,13 +49,13 @@ async fn a_broker_that_is_held_up_or_ends_half_way_leaves_nothing() {
         let asked = bed.ask(&target, "alice");
         let minted = asked.mint(&*minter).await.expect("minted");
         assert!(
-            AssertUnwindSafe(minter.undo(&asked.handle))
+            AssertUnwindSafe(minter.undo(Undoable::by(&asked.handle)))
                 .catch_unwind()
                 .await
                 .is_err()
         );
         assert!(log_in(&minted.value).await.is_err());
-        minter.undo(&asked.handle).await.expect("undone");
+        minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
         assert!(bed.is_gone(asked.handle.as_str()).await);
     }
 }

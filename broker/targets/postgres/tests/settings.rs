@@ -22,6 +22,7 @@ fn target(tweak: impl Fn(&mut Value, &mut Value)) -> Target {
         max_ttl: Duration::from_secs(60),
         outlives_subject: false,
         per_call: false,
+        forward_subject: false,
         params: BTreeMap::new(),
         settings: object(&grant),
     };

@@ -3,6 +3,7 @@
 mod state;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -14,8 +15,8 @@ use procura_core::{
     Timestamp,
     ids::{IssuanceId, SessionId},
     ledger::{
-        AppendError, Claim, Conditions, EndedBy, Entry, Event, Filter, Held, Intent, Lease, LeaseFilter, Ledger,
-        Outcome, Owner, Page, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts, Undone,
+        AppendError, Claim, Conditions, EndedBy, Entry, Event, Filter, Held, Intent, Lease, LeaseFilter, LeaseState,
+        Ledger, Outcome, Owner, Page, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts, Undone,
     },
     ports::BoxFuture,
 };
@@ -158,6 +159,24 @@ impl Ledger for MemoryLedger {
         Box::pin(async move { Ok(self.read().lease(id)) })
     }
 
+    fn leased_places(&self) -> BoxFuture<'_, Result<Vec<(Name, String)>, StoreError>> {
+        Box::pin(async move {
+            let state = self.read();
+            let leases = state.leases.values().map(|kept| &kept.lease);
+            let held = leases.filter(|lease| lease.state != LeaseState::Gone);
+            let places: BTreeSet<_> = held.map(|lease| (lease.target.clone(), lease.place.clone())).collect();
+            Ok(places.into_iter().collect())
+        })
+    }
+
+    fn lease_known_as(&self, name: String) -> BoxFuture<'_, Result<Option<Lease>, StoreError>> {
+        Box::pin(async move {
+            let state = self.read();
+            let leases = state.leases.keys().rev().filter_map(|id| state.lease(*id));
+            Ok({ leases }.find(|lease| lease.kept.known_as.as_ref() == Some(&name)))
+        })
+    }
+
     fn leases(&self, filter: LeaseFilter, page: Page) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>> {
         Box::pin(async move {
             let state = self.read();
@@ -230,6 +249,20 @@ impl Ledger for MemoryLedger {
         Box::pin(async move {
             self.write()?.bundles.entry(digest).or_insert(content);
             Ok(())
+        })
+    }
+
+    fn settle_bundle(&self, digest: Digest) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.write()?.settled = Some(digest);
+            Ok(())
+        })
+    }
+
+    fn settled_bundle(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async move {
+            let state = self.read();
+            Ok(state.settled.and_then(|digest| state.bundles.get(&digest).cloned()))
         })
     }
 

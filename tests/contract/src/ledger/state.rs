@@ -10,8 +10,9 @@ use procura_core::{
     identity::Principal,
     ids::{IssuanceId, SessionId},
     ledger::{
-        AppendError, Claim, Conditions, EndedBy, Entry, Event, Filter, Held, Intent, Lease, LeaseFilter, LeaseState,
-        LeaseStep, Outcome, Owner, ReplayId, Session, SessionFilter, SessionKey, Stored, TokenFacts, Undone,
+        AppendError, Claim, Conditions, EndedBy, Entry, Event, Filter, Held, Intent, Kept as Receipts, Lease,
+        LeaseFilter, LeaseState, LeaseStep, Outcome, Owner, ReplayId, Session, SessionFilter, SessionKey, Stored,
+        TokenFacts, Undone,
     },
 };
 use procura_wire::{Digest, Name, QualifiedId};
@@ -26,6 +27,7 @@ pub(super) struct State {
     pub(super) marks: Vec<Mark>,
     pub(super) burnt: HashMap<Digest, Timestamp>,
     pub(super) bundles: HashMap<Digest, Vec<u8>>,
+    pub(super) settled: Option<Digest>,
     pub(super) durable: Option<Timestamp>,
 }
 
@@ -97,10 +99,13 @@ impl State {
     }
 
     fn owns(&self, id: IssuanceId, step: &LeaseStep) -> bool {
-        let (LeaseStep::Live { owner, .. } | LeaseStep::Gone(owner) | LeaseStep::Undo { owner, .. }) = step;
-        self.leases
-            .get(&id)
-            .is_some_and(|kept| kept.lease.state == LeaseState::Intended && kept.lease.owner == *owner)
+        let lease = |id| self.leases.get(id).map(|kept| &kept.lease);
+        match step {
+            LeaseStep::Shared(with) => lease(with).is_some_and(|lease| lease.state == LeaseState::Live),
+            LeaseStep::Live { owner, .. } | LeaseStep::Gone(owner) | LeaseStep::Undo { owner, .. } => {
+                lease(&id).is_some_and(|lease| lease.state == LeaseState::Intended && lease.owner == *owner)
+            }
+        }
     }
 
     fn step(&mut self, id: IssuanceId, step: &LeaseStep) {
@@ -110,17 +115,26 @@ impl State {
         lease.aborted = None;
         match step {
             LeaseStep::Live {
-                until, source_version, ..
+                until,
+                source_version,
+                kept,
+                ..
             } => {
                 lease.state = LeaseState::Live;
                 lease.until = Some(*until);
                 lease.source_version.clone_from(source_version);
+                lease.kept = kept.clone();
             }
-            LeaseStep::Gone(_) => lease.state = LeaseState::Gone,
-            LeaseStep::Undo { at, .. } => {
+            LeaseStep::Gone(_) => {
+                lease.state = LeaseState::Gone;
+                lease.kept = Receipts::default();
+            }
+            LeaseStep::Undo { at, kept, .. } => {
                 lease.state = LeaseState::Undoing;
                 lease.next_attempt = Some(*at);
+                lease.kept = kept.clone();
             }
+            LeaseStep::Shared(_) => {}
         }
     }
 
@@ -140,6 +154,10 @@ impl State {
             deadline: intent.deadline,
             until: None,
             source_version: None,
+            kept: Receipts {
+                lapses: intent.lapses,
+                ..Receipts::default()
+            },
             attempts: 0,
             next_attempt: None,
             aborted: Some(intent.aborted),
@@ -240,12 +258,13 @@ impl State {
         let until = index
             .until
             .filter(|until| issued && *until > now && record.revoked.is_none())?;
-        let lease = self.leases.get(&record.entry.id).map(|kept| kept.lease.state);
-        (lease != Some(LeaseState::Gone)).then_some(Held {
+        let lease = self.leases.get(&index.about.unwrap_or(record.entry.id));
+        let gone = lease.is_some_and(|kept| kept.lease.state == LeaseState::Gone);
+        (!gone).then_some(Held {
             id: record.entry.id,
             target: index.target.clone()?,
             until,
-            leased: lease.is_some(),
+            lease: lease.map(|kept| kept.lease.id),
         })
     }
 
@@ -305,6 +324,7 @@ impl State {
             Undone::Gone => {
                 kept.lease.state = LeaseState::Gone;
                 kept.lease.next_attempt = None;
+                kept.lease.kept.sealed = None;
                 kept.lease.aborted.take_if(|_| recorded);
             }
             Undone::Retry { at, .. } => kept.lease.next_attempt = Some(at),

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
-use procura_core::ledger::{AppendError, Conditions, LeaseState, LeaseStep, Undone};
+use procura_core::ledger::{AppendError, Conditions, Held, Kept, LeaseState, LeaseStep, Undone};
+
+use procura_core::ledger::Entry;
+use procura_wire::Name;
 
 use super::{LedgerUnderTest, sample::*};
 
@@ -25,6 +28,11 @@ pub async fn a_lease_goes_live_with_its_record(store: &mut impl LedgerUnderTest)
         (lease.deadline, lease.until, &lease.aborted),
         (at(11), None, &Some(intent.aborted))
     );
+    let lapses = Kept {
+        lapses: Some(at(10_000_011)),
+        ..Kept::default()
+    };
+    assert_eq!(lease.kept, lapses);
 
     ledger
         .append(entry.clone(), going_live(&entry, us))
@@ -39,6 +47,7 @@ pub async fn a_lease_goes_live_with_its_record(store: &mut impl LedgerUnderTest)
         (lease.source_version.as_deref(), lease.attempts, lease.next_attempt),
         (Some("7"), 0, None)
     );
+    assert_eq!(lease.kept, kept(&entry));
     assert_eq!(ledger.held(session.id, at(2)).await.expect("read").len(), 1);
 }
 
@@ -47,9 +56,9 @@ pub async fn a_lease_that_was_taken_over_refuses_its_first_owner(store: &mut imp
     let ledger = store.ledger();
     let (us, them) = (replica(), replica());
     let taken = entry(1);
-    let kept = entry(2);
+    let other = entry(2);
     ledger.intend(intent(&taken, us)).await.expect("intended");
-    ledger.intend(intent(&kept, us)).await.expect("intended");
+    ledger.intend(intent(&other, us)).await.expect("intended");
     assert_eq!(
         ledger
             .take_due(name("github"), claim(them, 16), 1)
@@ -58,20 +67,24 @@ pub async fn a_lease_that_was_taken_over_refuses_its_first_owner(store: &mut imp
             .len(),
         1
     );
-    let stranger = ledger.append(kept.clone(), going_live(&kept, them)).await;
+    let stranger = ledger.append(other.clone(), going_live(&other, them)).await;
     assert_eq!(stranger, Err(AppendError::Superseded));
     let (late, fine) = tokio::join!(
         ledger.append(taken.clone(), going_live(&taken, us)),
-        ledger.append(kept.clone(), going_live(&kept, us)),
+        ledger.append(other.clone(), going_live(&other, us)),
     );
     assert_eq!((late, fine), (Err(AppendError::Superseded), Ok(())));
     assert!(ledger.record(taken.id).await.expect("read").is_none());
 
+    let (gone, undoing) = (entry(3), entry(4));
     let undo = |at| Conditions {
-        lease: Some(LeaseStep::Undo { owner: first(us), at }),
+        lease: Some(LeaseStep::Undo {
+            owner: first(us),
+            at,
+            kept: kept(&undoing),
+        }),
         ..Conditions::default()
     };
-    let (gone, undoing) = (entry(3), entry(4));
     for entry in [&gone, &undoing] {
         ledger.intend(intent(entry, us)).await.expect("intended");
     }
@@ -81,15 +94,85 @@ pub async fn a_lease_that_was_taken_over_refuses_its_first_owner(store: &mut imp
         (lease.state, lease.next_attempt, lease.aborted),
         (LeaseState::Undoing, Some(at(9)), None)
     );
+    assert_eq!(lease.kept, kept(&undoing));
     let step = Conditions {
         lease: Some(LeaseStep::Gone(first(us))),
         ..Conditions::default()
     };
     ledger.append(gone.clone(), step.clone()).await.expect("gone");
     let lease = ledger.lease(gone.id).await.expect("read").expect("there");
-    assert_eq!((lease.state, lease.aborted), (LeaseState::Gone, None));
+    assert_eq!(
+        (lease.state, lease.aborted, lease.kept.sealed),
+        (LeaseState::Gone, None, None)
+    );
     let nothing = ledger.append(entry(5), step).await;
     assert_eq!(nothing, Err(AppendError::Superseded), "there is no lease");
+}
+
+/// What the target calls it leads to the newest lease; a receipt is forgotten with the credential.
+pub async fn a_lease_is_found_by_what_the_target_calls_it(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let session = opened(&*ledger, session(0)).await;
+    let us = replica();
+    let one = leased(&*ledger, &session, 1, us).await;
+    let name = format!("database/creds/{}", one.id);
+    let found = ledger.lease_known_as(name.clone()).await.expect("read");
+    assert_eq!(found.map(|lease| lease.id), Some(one.id));
+    assert_eq!(ledger.lease_known_as("database/creds/other".into()).await, Ok(None));
+    let taken = ledger.take_due(github(), claim(us, 400), 9).await.expect("taken");
+    let owner = taken[0].owner;
+    assert_eq!(taken[0].kept, kept(&one), "who undoes it has the receipt");
+    assert_eq!(ledger.settle(one.id, owner, Undone::Gone).await, Ok(true));
+    let lease = ledger.lease_known_as(name).await.expect("read").expect("still known");
+    assert_eq!((lease.state, lease.kept.sealed), (LeaseState::Gone, None));
+}
+
+/// A credential that is served again hangs on the lease that made it, which must be live.
+pub async fn a_credential_is_served_again_only_while_its_lease_is_live(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let session = opened(&*ledger, session(0)).await;
+    let us = replica();
+    let first = leased(&*ledger, &session, 1, us).await;
+    let again = |second| {
+        let mut entry = issued(&session, second);
+        entry.index.about = Some(first.id);
+        entry
+    };
+    let shared = || Conditions {
+        lease: Some(LeaseStep::Shared(first.id)),
+        ..Conditions::default()
+    };
+    let second = again(2);
+    ledger.append(second.clone(), shared()).await.expect("served again");
+    let lease = ledger.lease(first.id).await.expect("read").expect("there");
+    assert_eq!(
+        (lease.state, lease.kept),
+        (LeaseState::Live, kept(&first)),
+        "it did not move"
+    );
+    let held = |entry: &Entry| Held {
+        id: entry.id,
+        target: github(),
+        until: entry.index.until.expect("until"),
+        lease: Some(first.id),
+    };
+    let all = ledger.held(session.id, at(3)).await.expect("read");
+    assert_eq!(all, vec![held(&second), held(&first)]);
+    let revoked = ledger.revoke(first.id, entry(3)).await.expect("written");
+    assert_eq!(revoked, Some(held(&first)));
+    let late = ledger.append(again(4), shared()).await;
+    assert_eq!(late, Err(AppendError::Superseded));
+    let taken = ledger
+        .take(first.id, claim(us, 5))
+        .await
+        .expect("taken")
+        .expect("undoing");
+    assert_eq!(ledger.settle(first.id, taken.owner, Undone::Gone).await, Ok(true));
+    assert_eq!(ledger.held(session.id, at(6)).await, Ok(Vec::new()), "neither is left");
+}
+
+fn github() -> Name {
+    name("github")
 }
 
 /// With the first durable write; a burnt one refuses the intent.

@@ -6,7 +6,7 @@ use procura_core::{
     ids::IssuanceId,
     ledger::{
         Conditions, EndedBy, Entry, Event, Filter, LeaseFilter, LeaseState, Ledger, Outcome, Page, Session,
-        SessionFilter,
+        SessionFilter, Undone,
     },
 };
 use procura_wire::Digest;
@@ -292,4 +292,48 @@ pub async fn bundles_are_kept_once(store: &mut impl LedgerUnderTest) {
     ledger.keep_bundle(digest, b"content".to_vec()).await.expect("kept");
     ledger.keep_bundle(digest, b"other".to_vec()).await.expect("no change");
     assert_eq!(ledger.bundle(digest).await, Ok(Some(b"content".to_vec())));
+}
+
+/// The one whose predecessors were withdrawn last, also one that was settled before.
+pub async fn the_bundle_that_was_settled_last_is_known(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    assert_eq!(ledger.settled_bundle().await, Ok(None));
+    let digest = |content: &[u8]| Digest::of(content);
+    for content in [b"a", b"b", b"c"] {
+        ledger
+            .keep_bundle(digest(content), content.to_vec())
+            .await
+            .expect("kept");
+    }
+    assert_eq!(ledger.settled_bundle().await, Ok(None), "keeping is not settling");
+    for content in [b"a", b"b", b"a"] {
+        ledger.settle_bundle(digest(content)).await.expect("settled");
+        assert_eq!(ledger.settled_bundle().await, Ok(Some(content.to_vec())));
+    }
+}
+
+/// Each pair once, as long as one of its leases is not gone.
+pub async fn places_that_hold_leases_are_told(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let us = replica();
+    assert_eq!(ledger.leased_places().await, Ok(Vec::new()));
+    for (second, target, place) in [(1, "a", "x"), (2, "a", "x"), (3, "a", "y"), (4, "b", "x")] {
+        let mut intent = intent(&entry(second), us);
+        (intent.target, intent.place) = (name(target), place.to_owned());
+        ledger.intend(intent).await.expect("intended");
+    }
+    let pair = |target: &str, place: &str| (name(target), place.to_owned());
+    let all = vec![pair("a", "x"), pair("a", "y"), pair("b", "x")];
+    assert_eq!(ledger.leased_places().await, Ok(all.clone()));
+    for lease in ledger.take_due(name("a"), claim(us, 100), 9).await.expect("taken") {
+        assert_eq!(
+            ledger
+                .leased_places()
+                .await
+                .map(|places| places.contains(&pair("a", &lease.place))),
+            Ok(true)
+        );
+        assert_eq!(ledger.settle(lease.id, lease.owner, Undone::Gone).await, Ok(true));
+    }
+    assert_eq!(ledger.leased_places().await, Ok(vec![pair("b", "x")]));
 }

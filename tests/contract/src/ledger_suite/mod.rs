@@ -64,6 +64,8 @@ macro_rules! ledger_tests {
             no_lease_is_handed_out_twice
             one_lease_is_taken_at_once_unless_an_attempt_is_under_way
             only_the_owner_settles_a_lease
+            a_lease_is_found_by_what_the_target_calls_it
+            a_credential_is_served_again_only_while_its_lease_is_live
             an_interrupted_mint_hands_its_record_on_until_it_is_there
             records_are_found_by_each_filter
             records_come_newest_first_in_pages
@@ -73,6 +75,8 @@ macro_rules! ledger_tests {
             leases_are_listed_by_each_filter
             leases_come_newest_first_in_pages
             bundles_are_kept_once
+            the_bundle_that_was_settled_last_is_known
+            places_that_hold_leases_are_told
         }
     };
     ($make:path: $($behaviour:ident)*) => {

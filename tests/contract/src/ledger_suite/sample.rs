@@ -7,7 +7,7 @@ use procura_core::{
     identity::Principal,
     ids::{Handle, IssuanceId, ReplicaId, SessionId},
     ledger::{
-        Claim, Conditions, Entry, Event, Guard, Index, Intent, LeaseStep, Ledger, Outcome, Owner, Page, ReplayId,
+        Claim, Conditions, Entry, Event, Guard, Index, Intent, Kept, LeaseStep, Ledger, Outcome, Owner, Page, ReplayId,
         Session, SessionKey, TokenFacts,
     },
 };
@@ -163,6 +163,7 @@ pub fn intent(entry: &Entry, replica: ReplicaId) -> Intent {
         session: entry.index.session.unwrap_or(SessionId(entry.id.0)),
         replica,
         deadline: entry.index.at + Duration::from_secs(10),
+        lapses: Some(entry.index.at + Duration::from_secs(10_000_010)),
         burn: Vec::new(),
         aborted,
     }
@@ -180,8 +181,18 @@ pub fn going_live(entry: &Entry, replica: ReplicaId) -> Conditions {
             owner: first(replica),
             until: entry.index.until.expect("until"),
             source_version: Some("7".to_owned()),
+            kept: kept(entry),
         }),
         ..Conditions::default()
+    }
+}
+
+/// What is kept of this record's credential.
+pub fn kept(entry: &Entry) -> Kept {
+    Kept {
+        sealed: Some(entry.id.0.as_bytes().to_vec()),
+        lapses: Some(entry.index.at + Duration::from_secs(10_000_000)),
+        known_as: Some(format!("database/creds/{}", entry.id)),
     }
 }
 

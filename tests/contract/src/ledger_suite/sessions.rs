@@ -102,11 +102,11 @@ pub async fn ending_a_session_ends_what_it_holds(store: &mut impl LedgerUnderTes
         .end_session(session.id, EndedBy::Operator, end.clone())
         .await
         .expect("ended");
-    let expected = |entry: &procura_core::ledger::Entry, leased| Held {
+    let expected = |entry: &procura_core::ledger::Entry, leased: bool| Held {
         id: entry.id,
         target: name("github"),
         until: entry.index.until.expect("until"),
-        leased,
+        lease: leased.then_some(entry.id),
     };
     assert_eq!(held, Some(vec![expected(&live, true), expected(&plain, false)]));
     let revoked = async |id| ledger.record(id).await.expect("read").expect("there").revoked;
@@ -198,7 +198,7 @@ pub async fn one_credential_is_revoked_alone(store: &mut impl LedgerUnderTest) {
         .await
         .expect("revoked")
         .expect("was held");
-    assert_eq!((held.id, held.leased), (one.id, true));
+    assert_eq!((held.id, held.lease), (one.id, Some(one.id)));
     let stored = ledger.record(one.id).await.expect("read").expect("there");
     assert_eq!(stored.revoked, Some(at(5)));
     let lease = ledger.lease(one.id).await.expect("read").expect("there");

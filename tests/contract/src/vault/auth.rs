@@ -1,25 +1,18 @@
-//! Tokens and the auth methods that give them: AppRole, JWT and Kubernetes.
+//! The auth methods that give tokens: AppRole, JWT and Kubernetes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use axum::http::{Method, StatusCode};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{Answer, Kept, Request, done, errors};
-
-pub(super) struct Token {
-    pub(super) ttl: Duration,
-    /// Never for the root token.
-    pub(super) end: Option<Duration>,
-    pub(super) renewable: bool,
-    /// When no renewal helps any more.
-    pub(super) last_end: Option<Duration>,
-    /// It is good there and below.
-    pub(super) namespace: String,
-    /// The auth method that gave it.
-    pub(super) origin: Option<String>,
-}
+use super::{
+    Answer, Kept, Request, done, errors,
+    tokens::{Token, seconds, texts},
+};
 
 /// An auth method that is enabled.
 pub(super) struct Auth {
@@ -34,6 +27,7 @@ struct Role {
     /// Batch tokens cannot be renewed.
     batch: bool,
     audiences: Vec<String>,
+    policies: BTreeSet<String>,
     secret_ids: Vec<String>,
 }
 
@@ -66,73 +60,7 @@ fn denied() -> Answer {
     errors(StatusCode::FORBIDDEN, "permission denied")
 }
 
-fn seconds(value: &Value) -> Duration {
-    let text = value.as_str().and_then(|text| text.strip_suffix('s'));
-    Duration::from_secs(text.and_then(|text| text.parse().ok()).unwrap_or_default())
-}
-
 impl Kept {
-    pub(super) fn make_token(&mut self, now: Duration, ttl: Duration, renewable: bool) -> String {
-        self.keep_token(Token {
-            ttl,
-            end: Some(now + ttl),
-            renewable,
-            last_end: None,
-            namespace: String::new(),
-            origin: None,
-        })
-    }
-
-    fn keep_token(&mut self, token: Token) -> String {
-        self.made += 1;
-        let text = format!("fake-token-{}", self.made);
-        self.tokens.insert(text.clone(), token);
-        text
-    }
-
-    /// Whether the token is good in the namespace.
-    pub(super) fn knows(&mut self, request: &Request<'_>) -> bool {
-        self.tokens
-            .retain(|_, token| token.end.is_none_or(|end| request.now < end));
-        self.tokens.get(request.token).is_some_and(|token| {
-            let below = request.namespace.strip_prefix(token.namespace.as_str());
-            below.is_some_and(|rest| token.namespace.is_empty() || rest.is_empty() || rest.starts_with('/'))
-        })
-    }
-
-    pub(super) fn look_up(&self, now: Duration, token: &str) -> Answer {
-        let Some(token) = self.tokens.get(token) else {
-            return denied();
-        };
-        let ttl = token.end.map_or(0, |end| end.saturating_sub(now).as_secs());
-        let data = json!({ "ttl": ttl, "creation_ttl": token.ttl.as_secs(), "renewable": token.renewable });
-        (StatusCode::OK, json!({ "data": data }))
-    }
-
-    pub(super) fn renew(&mut self, now: Duration, token: &str) -> Answer {
-        match self.tokens.get_mut(token) {
-            Some(token) if token.renewable => {
-                let end = now + token.ttl;
-                let end = token.last_end.map_or(end, |last| end.min(last));
-                token.end = Some(end);
-                let auth = json!({ "lease_duration": end.saturating_sub(now).as_secs(), "renewable": true });
-                (StatusCode::OK, json!({ "auth": auth }))
-            }
-            _ => errors(StatusCode::BAD_REQUEST, "lease is not renewable"),
-        }
-    }
-
-    pub(super) fn create_token(&mut self, now: Duration, body: &Value) -> Answer {
-        let ttl = seconds(&body["ttl"]);
-        if ttl.is_zero() {
-            return errors(StatusCode::BAD_REQUEST, "the fake takes a ttl in seconds, like 6s");
-        }
-        let renewable = body["renewable"].as_bool().unwrap_or(true);
-        let text = self.make_token(now, ttl, renewable);
-        let auth = json!({ "client_token": text, "lease_duration": ttl.as_secs(), "renewable": renewable });
-        (StatusCode::OK, json!({ "auth": auth }))
-    }
-
     /// `auth/MOUNT/login`
     pub(super) fn log_in(&mut self, request: &Request<'_>, mount: &str) -> Answer {
         let auths = self.spaces.get(request.namespace).map(|space| &space.auths);
@@ -145,18 +73,19 @@ impl Kept {
                 _ => errors(StatusCode::BAD_REQUEST, "invalid role or proof"),
             };
         };
-        let (ttl, renewable) = (role.ttl, !role.batch);
+        let mut policies = role.policies.clone();
+        policies.insert("default".to_owned());
         let token = Token {
-            ttl,
-            end: Some(request.now + ttl),
-            renewable,
+            policies,
+            ttl: role.ttl,
+            end: Some(request.now + role.ttl),
+            renewable: !role.batch,
             last_end: Some(request.now + role.max_ttl),
             namespace: request.namespace.to_owned(),
             origin: Some(mount.to_owned()),
+            ..Token::default()
         };
-        let text = self.keep_token(token);
-        let auth = json!({ "client_token": text, "lease_duration": ttl.as_secs(), "renewable": renewable });
-        (StatusCode::OK, json!({ "auth": auth }))
+        self.keep_made(token)
     }
 
     /// Ends all tokens that a method in the namespace gave.
@@ -182,6 +111,7 @@ impl Kept {
                 role.ttl = seconds(&body["token_ttl"]);
                 role.max_ttl = seconds(&body["token_max_ttl"]);
                 role.batch = body["token_type"] == "batch";
+                role.policies = texts(&body["token_policies"]);
                 let listed = body["bound_audiences"].as_array().into_iter().flatten();
                 let audiences = listed.chain([&body["audience"]]).filter_map(Value::as_str);
                 role.audiences = audiences.map(str::to_owned).collect();

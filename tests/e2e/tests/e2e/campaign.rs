@@ -6,7 +6,7 @@ use std::{
     fs,
     path::PathBuf,
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::try_join_all;
@@ -17,10 +17,20 @@ use procura_e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::{crash::POINTS, rotation, witness::Witness};
+use crate::{
+    crash::POINTS,
+    keeper::Keeper,
+    rotation::{self, Rotated},
+    undoing,
+    witness::Witness,
+};
 
 /// Brokers that crash at the same time; every second one has its store in PostgreSQL.
 const SITES: u64 = 8;
+/// How long a target is away, how long a broker idles, and how many leases fall due then.
+const AWAY: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_secs(20);
+const DUE: u32 = 200;
 /// Crashes after which everything is compared.
 const CHECK_EVERY: u32 = 20;
 /// Most requests at the same time.
@@ -68,6 +78,8 @@ impl Asked {
             match self.name.as_str() {
                 "crash" => crash(&testbed, self.times, self.seed).await,
                 "rotation" => rotations(&testbed, self.times).await,
+                "undo" => undoing::away(&testbed, self.times, AWAY).await,
+                "leases" => leases(&testbed, self.times).await,
                 name => Err(format!("there is no campaign {name}").into()),
             }
         })?;
@@ -79,15 +91,37 @@ impl Asked {
     }
 }
 
+/// So many for each kind of source, and by the operator.
+/// The same broker with few leases and with many.
+async fn leases(testbed: &Testbed, times: u32) -> Result<Value, Fault> {
+    let mut runs = Vec::new();
+    for lives in [times.div_ceil(100), times] {
+        runs.push(undoing::standing(testbed, lives, DUE, IDLE).await?);
+    }
+    Ok(json!({ "runs": runs }))
+}
+
 async fn rotations(testbed: &Testbed, times: u32) -> Result<Value, Fault> {
-    let rotated = rotation::rotate(testbed, times).await?;
+    let file = rotation::rotate(testbed, Keeper::File, times).await?;
+    let vault = rotation::rotate(testbed, Keeper::vault()?, times).await?;
+    let aws = rotation::rotate(testbed, Keeper::aws().await?, times).await?;
+    let operator = rotation::take_turns(testbed, times).await?;
+    let told = |rotated: Rotated| {
+        json!({
+            "rotations": times,
+            "exchanges": rotated.exchanges,
+            "failed": 0,
+            "source_versions": rotated.versions,
+            "slowest_exchange_ms": u64::try_from(rotated.slowest.as_millis()).unwrap_or(u64::MAX),
+        })
+    };
     Ok(json!({
-        "rotations": times,
-        "exchanges": rotated.exchanges,
-        "failed": 0,
+        "callers": rotation::CALLERS,
         "mint_budget_seconds": MINT_BUDGET.as_secs(),
-        "source_versions": rotated.versions,
-        "slowest_exchange_ms": u64::try_from(rotated.slowest.as_millis())?,
+        "file": told(file),
+        "vault": told(vault),
+        "aws": told(aws),
+        "procura_rotate": told(operator),
     }))
 }
 

@@ -10,12 +10,15 @@ mod dev;
 mod dev_postgres;
 mod explain;
 mod issuers;
+mod keeper;
 mod library;
 mod mcp;
 mod outage;
 mod reload;
 mod replicas;
 mod rotation;
+mod undoing;
+mod upstream;
 mod witness;
 
 fn main() -> ExitCode {
@@ -57,7 +60,17 @@ fn main() -> ExitCode {
         reload::a_renewed_certificate_is_taken_up_and_a_broken_one_is_not,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
         replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
-        rotation::no_exchange_fails_while_the_administrators_password_changes,
+        rotation::no_exchange_fails_while_a_password_changes_that_a_file_keeps,
+        rotation::no_exchange_fails_while_a_password_changes_that_vault_keeps,
+        rotation::no_exchange_fails_while_a_password_changes_that_secrets_manager_keeps,
+        rotation::a_bad_new_version_is_rolled_back_and_no_exchange_fails,
+        rotation::procura_rotate_lets_log_ins_take_turns_and_no_exchange_fails,
+        undoing::a_target_that_was_away_is_cleared_and_holds_nobody_up,
+        undoing::what_lives_costs_nothing_until_it_is_due,
+        upstream::keycloak_issues_to_a_client_that_signs_and_revokes_at_the_sessions_end,
+        upstream::keycloak_exchanges_a_users_token_and_nobody_else_gets_it,
+        upstream::github_gives_tokens_for_the_repositories_that_were_asked_for_until_the_session_ends,
+        upstream::oidc_provider_issues_to_a_client_that_signs_and_revokes_what_it_can,
         mcp::every_client_reaches_the_rows_that_only_its_user_may_see,
         mcp::the_mcp_server_wants_a_token_and_says_from_whom,
         mcp::the_log_names_everything_for_the_first_call_and_for_cached_ones,

@@ -153,6 +153,26 @@ impl Bed {
         (KIND.open)(&"db".parse().expect("name"), target, ports).expect("opened")
     }
 
+    /// Two log-ins that take turns in place of the administrator's own, and a target that names them. The first is in use.
+    pub(crate) async fn with_turns(mut self, groups: &[&str]) -> (Self, Target) {
+        let (role, mut dba) = (self.administrator.clone(), self.superuser(&self.database).await);
+        let [a, b] = ["a", "b"].map(|turn| format!("{role}_{turn}"));
+        let mut statements = format!(
+            "ALTER ROLE {role} NOLOGIN PASSWORD NULL;
+             CREATE ROLE {a} LOGIN PASSWORD '{PASSWORD}' IN ROLE {role};
+             CREATE ROLE {b} LOGIN IN ROLE {role};"
+        );
+        if self.version == Version::Newer {
+            statements += &format!("GRANT {a}, {b} TO app_owner WITH ADMIN TRUE, INHERIT FALSE, SET FALSE");
+        }
+        run(&mut dba, &statements).await;
+        self.source = FakeSource::new(&a, PASSWORD);
+        let mut target = self.target(groups);
+        target.settings.insert("set_role".to_owned(), role.into());
+        target.settings.insert("rotate_logins".to_owned(), vec![a, b].into());
+        (self, target)
+    }
+
     pub(crate) fn ask(&self, target: &Target, user: &str) -> Asked {
         Asked::new(target, user, INSTALLATION)
     }

@@ -9,6 +9,7 @@ mod order;
 mod ports;
 mod probe;
 mod rotation;
+mod turns;
 mod undo;
 
 /// Makes two tests of each function: one on 15, one on the newer version.

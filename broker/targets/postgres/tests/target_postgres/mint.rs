@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use procura_core::{Timestamp, kind::MintError};
+use procura_core::{
+    Timestamp,
+    kind::{MintError, Undoable},
+};
 use procura_target_postgres::{DEMO_SQL, KIND};
 use procura_wire::{PostgresCredential, Secret};
 
@@ -75,7 +78,7 @@ async fn a_session_sees_its_own_rows_whatever_it_sets(bed: &Bed) {
     let all = attempt(&mut alice, "SELECT * FROM support.tickets").await;
     assert!(all.is_err(), "row security cannot be put off");
     assert!(attempt(&mut alice, "SELECT * FROM procura.session").await.is_err());
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }
 
 async fn claims_say_whom_the_role_was_made_for(bed: &Bed) {
@@ -108,7 +111,7 @@ async fn claims_say_whom_the_role_was_made_for(bed: &Bed) {
     .await;
     let after = "SELECT procura.claim('subject') IS NULL";
     assert!(ask::<bool>(&mut alice, after).await, "no claim outlives its credential");
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }
 
 async fn what_is_reported_is_what_the_server_has(bed: &Bed) {
@@ -145,7 +148,7 @@ async fn what_is_reported_is_what_the_server_has(bed: &Bed) {
             "members cannot become the group"
         );
     }
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }
 
 /// Makes the server change each new role behind the mint's back.
@@ -185,13 +188,13 @@ async fn what_else_the_server_gave_is_reported_too(bed: &Bed) {
                 "after {change}: {error}"
             ),
         }
-        minter.undo(&asked.handle).await.expect("undone");
+        minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
     }
     tamper(bed, "ALTER ROLE %I VALID UNTIL ''2999-01-01''").await;
     let asked = bed.ask(&target, "alice");
     let minted = asked.mint(&*minter).await.expect("minted");
     assert!(minted.end > asked.plan.end, "a later end is reported");
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }
 
 async fn a_role_with_attributes_is_never_committed(bed: &Bed) {
@@ -221,7 +224,7 @@ async fn connections_are_limited(bed: &Bed) {
     let minted = asked.mint(&*minter).await.expect("minted");
     let _first = log_in(&minted.value).await.expect("log-in");
     assert!(log_in(&minted.value).await.is_err());
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }
 
 async fn attack_125_names_of_groups_and_users_stay_names(bed: &Bed) {
@@ -238,7 +241,7 @@ async fn attack_125_names_of_groups_and_users_stay_names(bed: &Bed) {
         ask::<String>(&mut session, "SELECT procura.claim('subject')").await,
         format!("dev/{user}")
     );
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }
 
 async fn a_mint_past_the_deadline_leaves_nothing(bed: &Bed) {
@@ -257,7 +260,7 @@ async fn a_mint_past_the_deadline_leaves_nothing(bed: &Bed) {
     assert!(bed.is_gone(asked.handle.as_str()).await);
     let again = asked.mint_until(&*minter, Timestamp::MAX).await;
     assert!(again.is_ok(), "the connection is fit for the next: {again:?}");
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }
 
 async fn a_group_that_is_not_there_leaves_nothing(bed: &Bed) {
@@ -282,7 +285,7 @@ async fn sixteen_mints_and_undos_at_once_all_succeed(bed: &Bed) {
                 let mut session = log_in(&minted.value).await.expect("log-in");
                 run(&mut session, "CREATE TEMP TABLE t (a int)").await;
             }
-            minter.undo(&asked.handle).await.expect("undone");
+            minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
             assert!(bed.is_gone(asked.handle.as_str()).await);
         }
     };
@@ -310,5 +313,5 @@ async fn the_password_is_in_no_log_and_no_view(bed: &Bed) {
     let password = credential.password.expose();
     assert!(!seen.contains(password), "the clear password was seen");
     assert!(!format!("{minted:?}").contains(password));
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
 }

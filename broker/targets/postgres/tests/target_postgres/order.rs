@@ -34,6 +34,7 @@ pub(crate) fn target(port: u16, database: &str, groups: &[&str], connections: i6
         max_ttl: Duration::from_secs(600),
         outlives_subject: false,
         per_call: false,
+        forward_subject: false,
         params: BTreeMap::new(),
         settings: object(json!({ "member_of": groups, "connection_limit": connections })),
     };
@@ -135,6 +136,7 @@ impl Asked {
                 // Each minter's clock begins when it is opened: far enough in all of them.
                 deadline: Duration::from_secs(600),
                 target_deadline: Some(deadline),
+                forward: None,
             })
             .await
     }

@@ -53,33 +53,52 @@ impl Signer for NoSigner {
     }
 }
 
-/// A source; what it holds is served by `current` only after a `refetch` has seen it.
+/// A source that can be written; what it holds is served by `current` only after a `refetch` has seen it.
 pub(crate) struct FakeSource {
     user: String,
-    held: Mutex<(String, u32)>,
+    held: Mutex<Arc<SourceSecret>>,
     cached: Mutex<Arc<SourceSecret>>,
 }
 
 impl FakeSource {
     pub(crate) fn new(user: &str, password: &str) -> Arc<Self> {
+        let first = secret(text(user, password), 1);
         Arc::new(Self {
             user: user.to_owned(),
-            held: Mutex::new((password.to_owned(), 1)),
-            cached: Mutex::new(secret(user, password, 1)),
+            held: Mutex::new(Arc::clone(&first)),
+            cached: Mutex::new(first),
         })
     }
 
+    /// Puts another password of the same user there.
     pub(crate) fn rotate(&self, password: &str) {
+        self.put(&text(&self.user, password));
+    }
+
+    pub(crate) fn put(&self, value: &str) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = (password.to_owned(), held.1 + 1);
+        *held = secret(value.to_owned(), next(&held));
+    }
+
+    /// What stands in the source itself.
+    pub(crate) fn held(&self) -> Arc<SourceSecret> {
+        Arc::clone(&self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn secret(user: &str, password: &str, version: u32) -> Arc<SourceSecret> {
+fn text(user: &str, password: &str) -> String {
+    serde_json::json!({ "username": user, "password": password, "note": "the DBA's" }).to_string()
+}
+
+pub(crate) fn secret(value: String, version: u32) -> Arc<SourceSecret> {
     Arc::new(SourceSecret {
-        value: Secret::new(serde_json::json!({ "username": user, "password": password }).to_string()),
+        value: Secret::new(value),
         version: version.to_string(),
     })
+}
+
+fn next(held: &SourceSecret) -> u32 {
+    held.version.parse::<u32>().expect("a number") + 1
 }
 
 impl Source for FakeSource {
@@ -89,9 +108,23 @@ impl Source for FakeSource {
     }
 
     fn refetch(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>> {
-        let (password, version) = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = secret(&self.user, &password, version);
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = self.held();
         self.current()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it is kept")]
+    fn write<'a>(&'a self, value: &'a Secret, expected: &'a str) -> BoxFuture<'a, Result<String, SourceError>> {
+        if self.held().version != expected {
+            let error = SourceError {
+                reference: "file:admin.json".to_owned(),
+                problem: "the version is another".to_owned(),
+            };
+            return Box::pin(async { Err(error) });
+        }
+        self.put(value.expose());
+        let held = self.held();
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&held);
+        Box::pin(async move { Ok(held.version.clone()) })
     }
 }
 

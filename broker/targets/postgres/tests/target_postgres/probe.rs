@@ -219,7 +219,7 @@ async fn what_setup_made(bed: &Bed) {
 async fn refused(bed: &Bed, set: &str, unset: &str, problem: &str) {
     run_each(bed, set).await;
     let refusal = bed.minter(&bed.target(&["reader"])).probe().await.expect_err(set);
-    assert!(refusal.0.contains(problem), "after {set}: {refusal}");
+    assert!(refusal.to_string().contains(problem), "after {set}: {refusal}");
     accepted(bed, unset).await;
 }
 

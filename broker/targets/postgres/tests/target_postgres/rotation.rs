@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{Either, join_all, select};
-use procura_core::kind::MintError;
+use procura_core::kind::{MintError, Undoable};
 
 use crate::{
     bed::{Bed, PASSWORD, run},
@@ -46,7 +46,7 @@ async fn no_mint_fails_while_the_password_rotates(bed: &Bed) {
             let asked = bed.ask(&target, &format!("user{user}"));
             let minted = asked.mint(&*minter).await.expect("minted through the rotation");
             versions.push(minted.source_version.expect("a version"));
-            minter.undo(&asked.handle).await.expect("undone");
+            minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
         }
         versions
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use procura_core::ids::Handle;
+use procura_core::kind::Undoable;
 use sqlx::Connection;
 
 use crate::{
@@ -26,11 +27,15 @@ async fn undo_ends_what_never_was_and_what_is_gone_already(bed: &Bed) {
     let target = bed.target(&[&group]);
     let minter = bed.minter(&target);
     let asked = bed.ask(&target, "alice");
-    minter.undo(&asked.handle).await.expect("never was");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("never was");
     asked.mint(&*minter).await.expect("minted");
-    let both = futures_util::future::join(minter.undo(&asked.handle), minter.undo(&asked.handle)).await;
+    let both = futures_util::future::join(
+        minter.undo(Undoable::by(&asked.handle)),
+        minter.undo(Undoable::by(&asked.handle)),
+    )
+    .await;
     assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
-    minter.undo(&asked.handle).await.expect("gone already");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("gone already");
     assert!(bed.is_gone(asked.handle.as_str()).await);
 }
 
@@ -40,7 +45,10 @@ async fn undo_touches_no_role_of_others(bed: &Bed) {
     let minter = bed.minter(&bed.target(&[&group]));
     for name in [group.as_str(), "postgres", "pother001_0123456789abcdef0123456789abcdef"] {
         assert!(
-            minter.undo(&Handle::from_kept(name.to_owned())).await.is_err(),
+            minter
+                .undo(Undoable::by(&Handle::from_kept(name.to_owned())))
+                .await
+                .is_err(),
             "{name}"
         );
     }
@@ -68,7 +76,7 @@ async fn open_sessions_end_with_their_locks_and_temporary_objects(bed: &Bed) {
          CREATE TYPE pg_temp.kind AS ENUM ('a'); LISTEN news; SELECT pg_advisory_lock(1)",
     )
     .await;
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
     assert!(bed.is_gone(asked.handle.as_str()).await);
     for session in [&mut first, &mut second] {
         assert!(attempt(session, "SELECT 1").await.is_err());
@@ -108,7 +116,7 @@ async fn a_session_cannot_come_back_with_a_password_of_its_own(bed: &Bed) {
     };
     let ((), undone) = futures_util::future::join(come_back, async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        minter.undo(&asked.handle).await
+        minter.undo(Undoable::by(&asked.handle)).await
     })
     .await;
     undone.expect("undone");
@@ -166,7 +174,7 @@ async fn tables_stay_behind_and_code_does_not(bed: &Bed) {
         .expect("log-in");
     run(&mut session, LEFT).await;
     run(&mut elsewhere, LEFT).await;
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
     assert!(bed.is_gone(asked.handle.as_str()).await);
     for database in [&bed.database, &other] {
         let mut dba = bed.superuser(database).await;
@@ -203,7 +211,7 @@ async fn the_inventory_names_only_roles_of_this_installation(bed: &Bed) {
         run(&mut dba, &format!("CREATE ROLE \"{like}\"")).await;
     }
     assert_eq!(minter.inventory().await.expect("inventory"), vec![asked.handle.clone()]);
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
     assert_eq!(minter.inventory().await.expect("inventory"), Vec::new());
 }
 
@@ -223,10 +231,13 @@ async fn a_lock_that_others_hold_delays_an_undo_and_no_more(bed: &Bed) {
     let mut session = log_in(&minted.value).await.expect("log-in");
     run(&mut session, "CREATE TABLE work.data (a int)").await;
     run(&mut dba, "BEGIN; SELECT * FROM work.data").await;
-    assert!(minter.undo(&asked.handle).await.is_err(), "not undone, and it says so");
+    assert!(
+        minter.undo(Undoable::by(&asked.handle)).await.is_err(),
+        "not undone, and it says so"
+    );
     assert!(log_in(&minted.value).await.is_err(), "but nobody can use it");
     run(&mut dba, "COMMIT").await;
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
     assert!(bed.is_gone(asked.handle.as_str()).await);
 }
 
@@ -259,7 +270,7 @@ async fn prepared_transactions_are_rolled_back(bed: &Bed) {
         "BEGIN; SELECT pg_advisory_xact_lock(5); PREPARE TRANSACTION 'other'",
     )
     .await;
-    minter.undo(&asked.handle).await.expect("undone");
+    minter.undo(Undoable::by(&asked.handle)).await.expect("undone");
     assert!(bed.is_gone(asked.handle.as_str()).await);
     assert_eq!(ask::<i64>(&mut dba, "SELECT count(*) FROM shared").await, 0);
 }
@@ -270,7 +281,7 @@ async fn prepared_transactions_are_rolled_back_on_15() {
     prepared_transactions_are_rolled_back(&bed).await;
     let group = format!("{}_writer", bed.database);
     let refused = bed.minter(&bed.target(&[&group])).probe().await.expect_err("refused");
-    assert!(refused.0.contains("max_prepared_transactions"), "{refused}");
+    assert!(refused.to_string().contains("max_prepared_transactions"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

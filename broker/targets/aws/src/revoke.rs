@@ -1,0 +1,130 @@
+//! Ending a session early: an inline policy on its role, named by the handle, that denies this session everything.
+
+use std::time::Duration;
+
+use procura_core::{Timestamp, ids::Handle};
+use procura_wire::unescape;
+use serde_json::{Value, json};
+
+use crate::{LONGEST, access::Login, fault::Fault, minter::AwsMinter, settings::Settings};
+
+/// After the longest life of a session and this, nobody needs its denial any more.
+const MARGIN: Duration = Duration::from_secs(60 * 60);
+
+/// Denies the session and looks that the role has it. The same twice is no change.
+pub(crate) async fn deny(login: Login, minter: &AwsMinter, handle: &Handle) -> Result<(), Fault> {
+    match put(&login, minter, handle).await {
+        Err(fault) if fault.has_code("LimitExceeded") => {
+            clear(login.clone(), minter).await?;
+            put(&login, minter, handle).await?;
+        }
+        put => put?,
+    }
+    let role = &minter.access.settings.role.name;
+    let kept = login.iam.get_role_policy().role_name(role).policy_name(handle.as_str());
+    let kept = kept.send().await?;
+    // IAM answers it percent-encoded (RFC 3986).
+    let kept = unescape(kept.policy_document().as_bytes());
+    match kept.and_then(|kept| serde_json::from_str::<Value>(&kept).ok()) {
+        Some(kept) if kept == denial(handle) => Ok(()),
+        _ => Err(Fault::Other(format!(
+            "the policy {handle} on the role {role} is not what was put there"
+        ))),
+    }
+}
+
+async fn put(login: &Login, minter: &AwsMinter, handle: &Handle) -> Result<(), Fault> {
+    let put = login.iam.put_role_policy().role_name(&minter.access.settings.role.name);
+    let put = put
+        .policy_name(handle.as_str())
+        .policy_document(denial(handle).to_string());
+    put.send().await?;
+    Ok(())
+}
+
+/// A handle names one session, of which no other can come: no time needs to stand beside it, and no difference between
+/// clocks lets it live on. Written shortly, since a role has room for 10,240 characters.
+fn denial(handle: &Handle) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Deny",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": { "StringLike": { "aws:userid": format!("*:{handle}") } },
+        },
+    })
+}
+
+/// Takes denials of this installation away whose sessions have certainly ended by themselves.
+pub(crate) async fn clear(login: Login, minter: &AwsMinter) -> Result<(), Fault> {
+    let role = &minter.access.settings.role.name;
+    let now = minter.access.clock.now();
+    for name in policies(&login, role).await? {
+        let handle = Handle::parse(&minter.installation, &name);
+        if handle.is_some_and(|handle| is_over(&handle, now)) {
+            match login
+                .iam
+                .delete_role_policy()
+                .role_name(role)
+                .policy_name(name)
+                .send()
+                .await
+                .map_err(Fault::from)
+            {
+                Err(fault) if !fault.has_code("NoSuchEntity") => return Err(fault),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn policies(login: &Login, role: &str) -> Result<Vec<String>, Fault> {
+    let mut names = Vec::new();
+    let mut marker = None;
+    loop {
+        let page = login
+            .iam
+            .list_role_policies()
+            .role_name(role)
+            .set_marker(marker)
+            .send()
+            .await?;
+        names.extend(page.policy_names);
+        match page.marker {
+            Some(next) if page.is_truncated => marker = Some(next),
+            _ => return Ok(names),
+        }
+    }
+}
+
+/// The id in a handle has the time of its issuance in front (UUIDv7, RFC 9562 section 5.7).
+fn is_over(handle: &Handle, now: Timestamp) -> bool {
+    let millis = handle
+        .issuance()
+        .and_then(|id| i64::try_from(id.0.as_u128() >> 80).ok());
+    let issued = millis.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    issued.is_some_and(|issued| issued + LONGEST + MARGIN < now)
+}
+
+/// Whether the role is there, and gives sessions as long as its grants promise.
+pub(crate) async fn look(login: Login, settings: &Settings) -> Result<(), Fault> {
+    let role = login.iam.get_role().role_name(&settings.role.name).send().await?.role;
+    let role = role.ok_or_else(|| Fault::Other("IAM answers without the role".to_owned()))?;
+    if role.arn != settings.role.arn {
+        return Err(Fault::Other(format!(
+            "the broker's user is of another account than role_arn: IAM has {} under this name; sessions can be ended early \
+             only by a user of the role's own account",
+            role.arn.escape_debug()
+        )));
+    }
+    let most = role.max_session_duration.and_then(|most| u64::try_from(most).ok());
+    match most.filter(|most| *most < settings.longest) {
+        Some(most) => Err(Fault::Other(format!(
+            "the role's MaxSessionDuration is {most} s, and a grant's max_ttl is {} s: raise the one or lower the other",
+            settings.longest
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,103 @@
+//! The broker's key changes at AWS first and in the source later.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use procura_contract::recorder::{Seen, Turn};
+use procura_core::kind::MintError;
+
+use crate::bed::{Bed, key, refusal};
+
+fn by(seen: &Seen, key: &str) -> bool {
+    seen.header("authorization").contains(key)
+}
+
+#[tokio::test]
+async fn a_mint_waits_for_the_new_key_and_takes_it() {
+    let refused = Arc::new(AtomicBool::new(false));
+    let noticed = Arc::clone(&refused);
+    let bed = Bed::with(move |seen| match by(seen, "AKIAFIRST") {
+        true => {
+            noticed.store(true, Ordering::SeqCst);
+            refusal(
+                403,
+                "InvalidClientTokenId",
+                "The security token included in the request is invalid.",
+            )
+        }
+        false => Turn::Pass,
+    })
+    .await;
+    let asked = bed.ask();
+    let minter = bed.minter();
+    let mint = asked.mint(&*minter, &*bed.clock);
+    let rotate = async {
+        while !refused.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bed.source.rotate(&key("AKIASECOND0000000000"), "2");
+    };
+    let (minted, ()) = futures_util::future::join(mint, rotate).await;
+    let minted = minted.expect("minted through the rotation");
+    assert_eq!(minted.source_version.as_deref(), Some("2"));
+    let keys: Vec<_> = bed.recorder.seen().iter().map(|seen| by(seen, "AKIASECOND")).collect();
+    assert_eq!(keys, [false, true], "each version is tried once");
+}
+
+#[tokio::test]
+async fn every_word_of_aws_for_a_bad_key_waits_for_a_better_one() {
+    for (code, message) in [
+        ("InvalidClientTokenId", "invalid"),
+        ("SignatureDoesNotMatch", "does not match"),
+        ("ExpiredToken", "expired"),
+        ("UnrecognizedClientException", "unrecognized"),
+        (
+            "AccessDenied",
+            "User: arn:aws:iam::1:user/old is not authorized to perform: sts:AssumeRole on resource: x",
+        ),
+    ] {
+        let bed = Bed::with(move |seen| match by(seen, "AKIAFIRST") {
+            true => refusal(403, code, message),
+            false => Turn::Pass,
+        })
+        .await;
+        bed.source.rotate(&key("AKIASECOND0000000000"), "2");
+        let minted = bed.mint(&bed.ask()).await.expect(code);
+        assert_eq!(minted.source_version.as_deref(), Some("2"));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_stays_bad_is_refused_at_the_deadline_and_never_shown() {
+    let bed = Bed::with(|_| refusal(403, "SignatureDoesNotMatch", "does not match")).await;
+    let mut asked = bed.ask();
+    asked.budget = Duration::from_secs(1);
+    let outcome = bed.mint(&asked).await;
+    let Err(MintError::Refused(problem)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        problem.contains("SignatureDoesNotMatch") && !problem.contains("canary"),
+        "{problem}"
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_is_no_key_is_named_and_not_shown() {
+    let bed = Bed::new().await;
+    bed.source.rotate("canary-of-a-password", "2");
+    let _ = procura_core::source::Source::refetch(&*bed.source).await;
+    let outcome = bed.mint(&bed.ask()).await;
+    let Err(MintError::Failed(problem)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        problem.contains("secret_access_key") && !problem.contains("canary"),
+        "{problem}"
+    );
+}

@@ -1,0 +1,378 @@
+//! The minter of one upstream.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::future::{Either, select};
+use procura_core::{
+    Timestamp,
+    ids::Handle,
+    kind::{KindPorts, MintError, MintOrder, Minted, Minter, UndoError, Undoable},
+    ports::{BoxFuture, Clock},
+    source::{Attempt, RotationError, Source, SourceSecret, through_rotation},
+};
+use procura_wire::{Secret, TOKEN_EXCHANGE, TokenType};
+use serde_json::{Map, Value};
+
+use crate::{
+    LIFE,
+    answer::{self, Granted},
+    client::Client,
+    endpoints::{Directory, Endpoints},
+    http::{Form, Http, Lost, Reply},
+    refusal::{Refusal, refusal},
+    settings::{GrantType, Settings, Wanted, Where, rights_of, wanted},
+};
+
+/// How long an undo or a probe may take before it is asked for again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct OauthMinter {
+    settings: Settings,
+    http: Http,
+    directory: Directory,
+    client: Client,
+    clock: Arc<dyn Clock>,
+    source: Arc<dyn Source>,
+}
+
+/// One request for a token.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    order: MintOrder<'a>,
+    wanted: &'a Wanted<'a>,
+    endpoints: &'a Endpoints,
+    /// Whether the upstream may be making a token, or has made one.
+    asked: &'a AtomicBool,
+}
+
+impl Minter for OauthMinter {
+    /// Finds the endpoints before anything is promised; the upstream's clock is not asked.
+    fn prepare(&self, budget: Duration) -> BoxFuture<'_, Result<Option<Timestamp>, MintError>> {
+        Box::pin(async move {
+            let deadline = self.clock.monotonic() + budget;
+            let found = before(&*self.clock, deadline, self.directory.endpoints(&self.http)).await;
+            let found = found.unwrap_or_else(|| Err("the deadline came first".to_owned()));
+            found.map(|_| None).map_err(MintError::Failed)
+        })
+    }
+
+    fn mint<'a>(&'a self, order: MintOrder<'a>) -> BoxFuture<'a, Result<Minted, MintError>> {
+        Box::pin(self.make(order))
+    }
+
+    fn undo<'a>(&'a self, undoable: Undoable<'a>) -> BoxFuture<'a, Result<(), UndoError>> {
+        Box::pin(async move {
+            // A token is known to the upstream by nothing but itself.
+            let token = undoable.receipt.ok_or(UndoError::Never)?;
+            self.revoke(token).await
+        })
+    }
+
+    /// Asks to revoke a token that there never was, which only a client that proves itself may.
+    fn probe(&self) -> BoxFuture<'_, Result<(), UndoError>> {
+        Box::pin(async move {
+            let mut made_up = [0; 16];
+            self.client.entropy.fill(&mut made_up);
+            match self.revoke(&Secret::new(BASE64_URL_SAFE_NO_PAD.encode(made_up))).await {
+                Err(UndoError::Never) => Ok(()),
+                asked => asked,
+            }
+        })
+    }
+
+    /// No upstream lists tokens.
+    fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+impl OauthMinter {
+    pub(crate) fn new(settings: Settings, ports: KindPorts) -> Result<Self, String> {
+        let plain = match &settings.endpoints {
+            Where::Discovered(issuer) => issuer.starts_with("http:"),
+            Where::Given { token, .. } => token.scheme() == "http",
+        };
+        Ok(Self {
+            http: Http::new(settings.ca_file.as_deref(), plain)?,
+            directory: Directory::new(settings.endpoints.clone(), Arc::clone(&ports.clock)),
+            client: Client {
+                id: settings.client_id.clone(),
+                auth: settings.client_auth,
+                issuer: settings.issuer.clone(),
+                clock: Arc::clone(&ports.clock),
+                entropy: ports.entropy,
+                kept: Mutex::default(),
+            },
+            clock: ports.clock,
+            source: ports.source.ok_or("it names no source")?,
+            settings,
+        })
+    }
+
+    async fn make(&self, order: MintOrder<'_>) -> Result<Minted, MintError> {
+        let wanted = wanted(order.target, order.plan).map_err(MintError::Failed)?;
+        if wanted.grant_type == GrantType::TokenExchange {
+            self.may_have(&order).map_err(MintError::Failed)?;
+        }
+        let asked = AtomicBool::new(false);
+        let work = async {
+            let endpoints = self.directory.endpoints(&self.http).await;
+            let endpoints = endpoints.map_err(|problem| RotationError::Failed(MintError::Failed(problem)))?;
+            let request = Request {
+                order,
+                wanted: &wanted,
+                endpoints: &endpoints,
+                asked: &asked,
+            };
+            let ask = |secret| self.ask(secret, request);
+            through_rotation(&*self.source, &*self.clock, order.deadline, ask).await
+        };
+        let outcome = before(&*self.clock, order.deadline, work).await;
+        outcome
+            .unwrap_or_else(|| Err(late()))
+            .map_err(|error| match asked.load(Ordering::Relaxed) {
+                true => MintError::Uncertain(words(mint_error(error))),
+                false => mint_error(error),
+            })
+    }
+
+    /// A subject token goes back to its own issuer and to nobody else.
+    fn may_have(&self, order: &MintOrder<'_>) -> Result<(), String> {
+        let iss = &order.caller.subject.token.iss;
+        match &self.settings.issuer {
+            Some(issuer) if issuer == iss => Ok(()),
+            _ => Err(format!(
+                "the subject token is from {iss:?}, which is not the target's issuer"
+            )),
+        }
+    }
+
+    /// Asks for a token once.
+    async fn ask(&self, secret: Arc<SourceSecret>, request: Request<'_>) -> Attempt<Minted, MintError> {
+        let mut form = match form(&request) {
+            Ok(form) => form,
+            Err(problem) => return Attempt::Failed(MintError::Failed(problem)),
+        };
+        let url = &request.endpoints.token;
+        let auth = match self.client.prove(&secret, &mut form, url) {
+            Ok(auth) => auth,
+            Err(problem) => return Attempt::Failed(MintError::Source(problem)),
+        };
+        request.asked.store(true, Ordering::Relaxed);
+        let reply = match self.http.post(url, form, auth).await {
+            Ok(reply) => reply,
+            Err(lost) => {
+                request
+                    .asked
+                    .store(matches!(lost, Lost::Unanswered(_)), Ordering::Relaxed);
+                return Attempt::Failed(MintError::Failed(lost.words()));
+            }
+        };
+        // A server's error may come after the deed.
+        request
+            .asked
+            .store(matches!(reply.status, 200..300 | 500..), Ordering::Relaxed);
+        if reply.status == 200 {
+            return match self.made(&reply, request, secret.version.clone()).await {
+                Ok(minted) => Attempt::Done(minted),
+                Err(error) => Attempt::Failed(error),
+            };
+        }
+        match refusal(&reply) {
+            Refusal::Client(problem) => Attempt::SecretRefused(problem),
+            Refusal::UnsupportedTokenType => Attempt::Failed(MintError::Failed(
+                "the upstream answers unsupported_token_type".to_owned(),
+            )),
+            Refusal::Other(problem) => Attempt::Failed(MintError::Failed(problem)),
+        }
+    }
+
+    /// Reads the answer. A token that cannot be handed on is revoked at once.
+    async fn made(&self, reply: &Reply, request: Request<'_>, version: String) -> Result<Minted, MintError> {
+        let Request { order, wanted, .. } = request;
+        let mut json = reply.json();
+        let token = answer::token(&mut json);
+        let token = token.ok_or_else(|| MintError::Uncertain("the answer holds no access token".to_owned()))?;
+        if !json["refresh_token"].is_null() {
+            tracing::warn!(target = %order.plan.target, "the upstream gives refresh tokens, which are dropped: turn them off for this client");
+        }
+        let granted = match answer::granted(&json, wanted.grant_type) {
+            Ok(granted) => granted,
+            Err(problem) => {
+                let revoked = self.revoke(&token).await;
+                request.asked.store(revoked.is_err(), Ordering::Relaxed);
+                return Err(MintError::Failed(problem.to_owned()));
+            }
+        };
+        let end = self.end(&granted, &request);
+        let scopes = granted.scopes;
+        let scopes = scopes.unwrap_or_else(|| wanted.scopes.iter().map(|scope| (*scope).to_owned()).collect());
+        Ok(Minted {
+            receipt: Some(copy(&token)),
+            value: token,
+            details: details(&order, &scopes),
+            rights: rights_of(scopes),
+            end,
+            lapses: Some(self.clock.now() + granted.life),
+            known_as: None,
+            source_version: Some(version),
+        })
+    }
+
+    /// The broker ends a token when the plan does, where the upstream lets it. Otherwise it ends when the upstream
+    /// says, and the core refuses it where that is later.
+    fn end(&self, granted: &Granted, request: &Request<'_>) -> Timestamp {
+        let MintOrder { now, plan, .. } = request.order;
+        let upstream = now + granted.life;
+        if granted.life > LIFE {
+            tracing::error!(target = %plan.target, "the upstream's tokens live longer than a day: shorten the client's token lifetime there");
+            return upstream;
+        }
+        if self.revocation(request.endpoints).is_some() {
+            return upstream.min(plan.end);
+        }
+        if upstream > plan.end {
+            tracing::error!(
+                target = %plan.target,
+                "the upstream's tokens outlive what is planned and cannot be revoked: shorten the client's token lifetime \
+                 there, or give a revocation endpoint"
+            );
+        }
+        upstream
+    }
+
+    fn revocation<'a>(&self, endpoints: &'a Endpoints) -> Option<&'a url::Url> {
+        endpoints.revocation.as_ref().filter(|_| self.settings.revokes)
+    }
+
+    /// RFC 7009. `Ok` once the upstream says that the token is not valid any more.
+    async fn revoke(&self, token: &Secret) -> Result<(), UndoError> {
+        let deadline = self.clock.monotonic() + PATIENCE;
+        let work = async {
+            let endpoints = self.directory.endpoints(&self.http).await;
+            let endpoints = endpoints.map_err(|problem| RotationError::Failed(UndoError::Failed(problem)))?;
+            let url = self
+                .revocation(&endpoints)
+                .ok_or(RotationError::Failed(UndoError::Never))?;
+            let ask = |secret| self.ask_to_revoke(secret, token, (url, &endpoints.token));
+            through_rotation(&*self.source, &*self.clock, deadline, ask).await
+        };
+        let outcome = before(&*self.clock, deadline, work).await;
+        let late = || {
+            Err(RotationError::Failed(UndoError::Failed(
+                "the upstream did not answer in time".to_owned(),
+            )))
+        };
+        outcome.unwrap_or_else(late).map_err(|error| match error {
+            RotationError::Source(error) => UndoError::Failed(error.to_string()),
+            RotationError::Refused(problem) => UndoError::Failed(problem),
+            RotationError::Failed(error) => error,
+        })
+    }
+
+    async fn ask_to_revoke(
+        &self,
+        secret: Arc<SourceSecret>,
+        token: &Secret,
+        (url, token_endpoint): (&url::Url, &url::Url),
+    ) -> Attempt<(), UndoError> {
+        let mut form = Form::default();
+        form.secret("token", token);
+        form.field("token_type_hint", "access_token");
+        let auth = match self.client.prove(&secret, &mut form, token_endpoint) {
+            Ok(auth) => auth,
+            Err(problem) => return Attempt::Failed(UndoError::Failed(problem)),
+        };
+        match self.http.post(url, form, auth).await {
+            Ok(Reply { status: 200, .. }) => Attempt::Done(()),
+            Ok(reply) => match refusal(&reply) {
+                Refusal::Client(problem) => Attempt::SecretRefused(problem),
+                Refusal::UnsupportedTokenType => Attempt::Failed(UndoError::Never),
+                Refusal::Other(problem) => Attempt::Failed(UndoError::Failed(problem)),
+            },
+            Err(lost) => Attempt::Failed(UndoError::Failed(lost.words())),
+        }
+    }
+}
+
+/// What is asked for, without what proves the client.
+fn form(request: &Request<'_>) -> Result<Form, String> {
+    let wanted = request.wanted;
+    let mut form = Form::default();
+    match wanted.grant_type {
+        GrantType::ClientCredentials => form.field("grant_type", "client_credentials"),
+        GrantType::TokenExchange => {
+            let subject = request.order.forward.ok_or("the subject token was not handed on")?;
+            let access_token = TokenType::AccessToken.as_str();
+            form.field("grant_type", TOKEN_EXCHANGE);
+            form.secret("subject_token", subject);
+            form.field("subject_token_type", access_token);
+            form.field("requested_token_type", access_token);
+        }
+    }
+    form.field("scope", &wanted.scopes.iter().copied().collect::<Vec<_>>().join(" "));
+    for (name, value) in [("resource", wanted.resource), ("audience", wanted.audience)] {
+        if let Some(value) = value {
+            form.field(name, value);
+        }
+    }
+    Ok(form)
+}
+
+fn copy(token: &Secret) -> Secret {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the token itself is what revokes it; the core seals it"
+    )]
+    Secret::new(token.expose().to_owned())
+}
+
+/// The parameters; where scopes are one, those that were granted.
+fn details(order: &MintOrder<'_>, scopes: &BTreeSet<String>) -> Map<String, Value> {
+    let mut details = match serde_json::to_value(&order.plan.params) {
+        Ok(Value::Object(params)) => params,
+        _ => Map::new(),
+    };
+    if let Some(granted) = details.get_mut("scopes") {
+        *granted = scopes.iter().cloned().collect();
+    }
+    details
+}
+
+/// The result of the work, or `None` where a moment of the monotonic clock comes first.
+async fn before<T>(clock: &dyn Clock, deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let left = deadline.saturating_sub(clock.monotonic());
+    match select(Box::pin(work), clock.sleep(left)).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}
+
+fn late() -> RotationError<MintError> {
+    RotationError::Failed(MintError::Failed("the deadline came first".to_owned()))
+}
+
+fn mint_error(error: RotationError<MintError>) -> MintError {
+    match error {
+        RotationError::Source(error) => MintError::Source(error.to_string()),
+        RotationError::Refused(problem) => MintError::Refused(problem),
+        RotationError::Failed(error) => error,
+    }
+}
+
+fn words(error: MintError) -> String {
+    match error {
+        MintError::Source(problem)
+        | MintError::Refused(problem)
+        | MintError::Failed(problem)
+        | MintError::Uncertain(problem) => problem,
+    }
+}
