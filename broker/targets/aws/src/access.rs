@@ -116,7 +116,7 @@ impl Access {
     }
 
     /// The key and nothing else: no environment, profile or instance is asked.
-    fn log_in(&self, secret: &SourceSecret) -> Result<Login, Fault> {
+    pub(crate) fn log_in(&self, secret: &SourceSecret) -> Result<Login, Fault> {
         let (settings, key) = (&self.settings, credentials(&secret.value)?);
         let region = Region::new(settings.region.clone());
         let retry = RetryConfig::standard().with_max_attempts(ATTEMPTS);
@@ -160,9 +160,9 @@ fn credentials(secret: &Secret) -> Result<Credentials, Fault> {
     Ok(Credentials::new(key.access_key_id, secret, token, None, "procura"))
 }
 
-/// Runs an operation of the SDK without its log, which at level TRACE has whole requests and answers.
-async fn unlogged<T>(operation: impl Future<Output = T>) -> T {
-    operation.await
+/// Runs an operation of the SDK without its log, which at level TRACE has requests and answers as far as it sees fit.
+pub(crate) async fn unlogged<T>(operation: impl Future<Output = T>) -> T {
+    operation.with_subscriber(Dispatch::none()).await
 }
 
 fn attempted<T>(outcome: Result<T, Fault>) -> Attempt<T, Fault> {

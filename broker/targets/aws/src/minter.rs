@@ -1,6 +1,6 @@
 //! The minter of one role.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_sts::{
     operation::assume_role::AssumeRoleOutput,
@@ -9,15 +9,15 @@ use aws_sdk_sts::{
 use procura_core::{
     Timestamp,
     ids::Handle,
-    kind::{MintError, MintOrder, Minted, Minter, UndoError, Undoable},
+    kind::{MintError, MintOrder, Minted, Minter, ProofError, UndoError, Undoable},
     ports::BoxFuture,
-    source::RotationError,
+    source::{RotationError, SourceSecret},
 };
 use procura_wire::Secret;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    access::{Access, Login},
+    access::{Access, Login, unlogged},
     fault::Fault,
     request::{LATE, Request, seconds},
     revoke,
@@ -66,6 +66,20 @@ impl Minter for AwsMinter {
                 self.patiently(|login| revoke::clear(login, self)).await?;
             }
             Ok(Vec::new())
+        })
+    }
+
+    /// That AWS knows the key, and what the probe looks at. The role itself is not taken: that would make a session which
+    /// stands in no record.
+    fn prove<'a>(&'a self, secret: Arc<SourceSecret>) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async move {
+            let login = self.access.log_in(&secret);
+            let login = login.map_err(|fault| ProofError::Refused(fault.to_string()))?;
+            unlogged(self.look(login)).await.map_err(|fault| match fault {
+                Fault::Other(problem) => ProofError::Refused(problem),
+                fault if fault.is_refusal() => ProofError::Refused(fault.to_string()),
+                fault => ProofError::Failed(fault.to_string()),
+            })
         })
     }
 }

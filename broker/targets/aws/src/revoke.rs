@@ -42,16 +42,22 @@ async fn put(login: &Login, minter: &AwsMinter, handle: &Handle) -> Result<(), F
     Ok(())
 }
 
-/// A handle names one session, of which no other can come: no time needs to stand beside it, and no difference between
-/// clocks lets it live on. Written shortly, since a role has room for 10,240 characters.
+/// Of what AWS calls revoking older sessions, the one that the handle names: no other user's session dies with it. No
+/// second one comes under this name, so the time is so late that no difference between clocks lets this one live on.
+/// Written shortly, since a role has room for 10,240 characters.
 fn denial(handle: &Handle) -> Value {
+    let issued = issued(handle).unwrap_or(Timestamp::MAX - LONGEST);
+    let older_than = Timestamp::from_second((issued + LONGEST).as_second()).unwrap_or(Timestamp::MAX);
     json!({
         "Version": "2012-10-17",
         "Statement": {
             "Effect": "Deny",
             "Action": "*",
             "Resource": "*",
-            "Condition": { "StringLike": { "aws:userid": format!("*:{handle}") } },
+            "Condition": {
+                "DateLessThan": { "aws:TokenIssueTime": older_than.to_string() },
+                "StringLike": { "aws:userid": format!("*:{handle}") },
+            },
         },
     })
 }
@@ -100,12 +106,13 @@ async fn policies(login: &Login, role: &str) -> Result<Vec<String>, Fault> {
 }
 
 /// The id in a handle has the time of its issuance in front (UUIDv7, RFC 9562 section 5.7).
+fn issued(handle: &Handle) -> Option<Timestamp> {
+    let millis = i64::try_from(handle.issuance()?.0.as_u128() >> 80).ok()?;
+    Timestamp::from_millisecond(millis).ok()
+}
+
 fn is_over(handle: &Handle, now: Timestamp) -> bool {
-    let millis = handle
-        .issuance()
-        .and_then(|id| i64::try_from(id.0.as_u128() >> 80).ok());
-    let issued = millis.and_then(|millis| Timestamp::from_millisecond(millis).ok());
-    issued.is_some_and(|issued| issued + LONGEST + MARGIN < now)
+    issued(handle).is_some_and(|issued| issued + LONGEST + MARGIN < now)
 }
 
 /// Whether the role is there, and gives sessions as long as its grants promise.

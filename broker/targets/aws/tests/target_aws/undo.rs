@@ -42,8 +42,17 @@ async fn an_undo_denies_this_session_everything_and_no_other() {
     let puts = bed.asked_of("PutRolePolicy");
     assert_eq!((&puts[0]["RoleName"], &puts[0]["PolicyName"]), (&bed.role, &name));
     let policy: Value = serde_json::from_str(&puts[0]["PolicyDocument"]).expect("JSON");
+    let older_than = policy["Statement"]["Condition"]["DateLessThan"]["aws:TokenIssueTime"].clone();
     let statement = json!({ "Effect": "Deny", "Action": "*", "Resource": "*",
-                            "Condition": { "StringLike": { "aws:userid": format!("*:{name}") } } });
+                            "Condition": { "DateLessThan": { "aws:TokenIssueTime": older_than },
+                                           "StringLike": { "aws:userid": format!("*:{name}") } } });
+    let older_than: procura_core::Timestamp = older_than.as_str().expect("a time").parse().expect("RFC 3339");
+    let issued = i64::from_str_radix(&name[10..22], 16).expect("milliseconds") / 1000;
+    assert_eq!(
+        older_than.as_second(),
+        issued + 12 * 60 * 60,
+        "later than it was issued, by any clock"
+    );
     assert_eq!(policy, json!({ "Version": "2012-10-17", "Statement": statement }));
     assert_eq!(puts[0], puts[1], "the same twice");
     assert_eq!(bed.asked_of("GetRolePolicy").len(), 2, "each is confirmed");
