@@ -51,6 +51,8 @@ pub struct Kind {
     pub merges: bool,
     /// What the keys' schema cannot say, checked at load: (grant or `None` for the target's own keys, key, problem).
     pub check: fn(&Target) -> Vec<SettingFault>,
+    /// Whether the kind can narrow the grant by the plan's parameters, which fit the grant's declaration. Pure.
+    pub narrows: fn(&Target, &Plan) -> bool,
     /// The most that a credential of this plan may carry. Pure.
     pub rights: fn(&Target, &Plan) -> Rights,
     /// Makes the minter of one target.

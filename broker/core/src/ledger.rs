@@ -534,7 +534,7 @@ pub trait Ledger: Send + Sync {
     /// intended ones become undoing.
     fn take_due(&self, target: Name, claim: Claim, limit: u32) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
 
-    /// Takes one undoing lease at once, if no attempt of somebody else is under way.
+    /// Takes one lease that is undoing, or live and past its end, at once, if no attempt of somebody else is under way.
     fn take(&self, id: IssuanceId, claim: Claim) -> BoxFuture<'_, Result<Option<Lease>, StoreError>>;
 
     /// Notes how an attempt to undo ended. `false` where another owner or fence has it.

@@ -1,6 +1,10 @@
 //! Where a target's own credential is kept.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use procura_wire::Secret;
 
@@ -33,9 +37,13 @@ pub trait Source: Send + Sync {
     /// Asks the source itself, past the cache; callers that wait at the same time share one fetch.
     fn refetch(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>>;
 
-    /// Tells that the target has just refused this version, and answers what to try in its place: another one, or the same
-    /// where there is no other.
-    fn refused<'a>(&'a self, _version: &'a str) -> BoxFuture<'a, Result<Arc<SourceSecret>, SourceError>> {
+    /// Tells that the target has just refused this version, and answers what to try in its place: one that is not among
+    /// those that were tried a moment ago, it among them, where there is one.
+    fn refused<'a>(
+        &'a self,
+        _version: &'a str,
+        _tried: &'a BTreeSet<String>,
+    ) -> BoxFuture<'a, Result<Arc<SourceSecret>, SourceError>> {
         self.refetch()
     }
 
@@ -87,8 +95,11 @@ pub enum RotationError<E> {
 /// Time between two looks at the source while the target refuses its secret.
 const REREAD: Duration = Duration::from_millis(250);
 
+/// Time until a version that was refused is tried again: the target may follow its source.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Runs `attempt` with the current secret. When the target refuses it, looks for another at once and then every 250 ms
-/// until `deadline` (monotonic). Tries each version once.
+/// until `deadline` (monotonic). Tries each version once per second at most.
 pub async fn through_rotation<T, E, F: Future<Output = Attempt<T, E>>>(
     source: &dyn Source,
     clock: &dyn Clock,
@@ -97,7 +108,7 @@ pub async fn through_rotation<T, E, F: Future<Output = Attempt<T, E>>>(
     mut attempt: impl FnMut(Arc<SourceSecret>) -> F,
 ) -> Result<T, RotationError<E>> {
     let mut secret = source.current().await.map_err(RotationError::Source)?;
-    let mut tried = BTreeSet::new();
+    let mut tried = BTreeMap::new();
     loop {
         let problem = match attempt(Arc::clone(&secret)).await {
             Attempt::Done(value) => {
@@ -109,10 +120,13 @@ pub async fn through_rotation<T, E, F: Future<Output = Attempt<T, E>>>(
             Attempt::Failed(error) => return Err(RotationError::Failed(error)),
             Attempt::SecretRefused(problem) => problem,
         };
-        tried.insert(secret.version.clone());
+        tried.insert(secret.version.clone(), clock.monotonic());
         secret = loop {
-            match source.refused(&secret.version).await {
-                Ok(other) if !tried.contains(&other.version) => break other,
+            let now = clock.monotonic();
+            let lately = tried.iter().filter(|(_, at)| now.saturating_sub(**at) < RETRY);
+            let lately = lately.map(|(version, _)| version.clone()).collect();
+            match source.refused(&secret.version, &lately).await {
+                Ok(other) if !lately.contains(&other.version) => break other,
                 // A source that is away for a moment is no reason to give up before the deadline.
                 Ok(_) | Err(_) => {}
             }

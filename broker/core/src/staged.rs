@@ -1,6 +1,8 @@
 //! How a target takes a new version of its secret over: proved at the target before traffic uses it, with the version
 //! before as fallback for a while. One [`Staged`] stands between each target's minter and its source.
 
+mod state;
+
 use std::{
     collections::BTreeSet,
     future::pending,
@@ -15,6 +17,8 @@ use futures_util::{
     stream::FuturesUnordered,
 };
 use procura_wire::{Name, Secret};
+
+use state::{Candidate, State};
 
 use crate::{
     kind::{Minter, ProofError},
@@ -68,107 +72,6 @@ pub enum Due {
     },
 }
 
-#[derive(Default)]
-struct State {
-    active: Option<Arc<SourceSecret>>,
-    /// The target refused the active one, and nothing has taken its place yet.
-    active_refused: bool,
-    candidate: Option<Candidate>,
-    fallback: Option<Fallback>,
-}
-
-struct Candidate {
-    secret: Arc<SourceSecret>,
-    due: Duration,
-    attempts: u32,
-    problem: Option<ProofError>,
-}
-
-struct Fallback {
-    secret: Arc<SourceSecret>,
-    until: Duration,
-    /// When it is to be retired.
-    due: Duration,
-}
-
-impl Candidate {
-    fn is_refused(&self) -> bool {
-        matches!(self.problem, Some(ProofError::Refused(_)))
-    }
-}
-
-impl State {
-    /// The source has this as its newest. What it has first is in use: there is nothing to fall back to.
-    fn see(&mut self, newest: Arc<SourceSecret>, now: Duration) {
-        let Some(active) = &self.active else {
-            self.active = Some(newest);
-            return;
-        };
-        if newest.version == active.version {
-            self.candidate = None;
-        } else if self
-            .candidate
-            .as_ref()
-            .is_none_or(|known| known.secret.version != newest.version)
-        {
-            self.candidate = Some(Candidate {
-                secret: newest,
-                due: now,
-                attempts: 0,
-                problem: None,
-            });
-        }
-    }
-
-    /// What may serve in place of a version that was refused, without a look at the source.
-    fn untried(&self, refused: &str) -> Option<Arc<SourceSecret>> {
-        let other = |secret: &&Arc<SourceSecret>| secret.version != refused;
-        let active = self.active.as_ref().filter(|_| !self.active_refused);
-        let candidate = self.candidate.as_ref().filter(|candidate| !candidate.is_refused());
-        let candidate = candidate.map(|candidate| &candidate.secret);
-        active.filter(other).or(candidate.filter(other)).cloned()
-    }
-
-    /// The same where the source has been looked at. A version that the target refused before comes last: the target may
-    /// have followed its source meanwhile.
-    fn instead_of(&self, refused: &str, now: Duration) -> Option<Arc<SourceSecret>> {
-        let other = |secret: &&Arc<SourceSecret>| secret.version != refused;
-        let fallback = self.fallback.as_ref().filter(|fallback| now < fallback.until);
-        let fallback = fallback.map(|fallback| &fallback.secret).filter(other);
-        let candidate = self.candidate.as_ref().map(|candidate| &candidate.secret).filter(other);
-        let last = || fallback.or(candidate).or(self.active.as_ref()).cloned();
-        self.untried(refused).or_else(last)
-    }
-
-    /// Puts the candidate in use; the one before is the fallback from now on.
-    fn promote(&mut self, now: Duration) {
-        if let Some(candidate) = self.candidate.take() {
-            let before = self.active.replace(candidate.secret);
-            self.active_refused = false;
-            self.fallback = before.map(|secret| Fallback {
-                secret,
-                until: now + GRACE,
-                due: now + GRACE,
-            });
-        }
-    }
-
-    /// Puts the fallback in use again; the one that was refused is a candidate that was refused, unless there is a newer.
-    fn roll_back(&mut self, now: Duration) {
-        let Some(fallback) = self.fallback.take() else { return };
-        let refused = self.active.replace(fallback.secret);
-        self.active_refused = false;
-        if let (None, Some(secret)) = (&self.candidate, refused) {
-            self.candidate = Some(Candidate {
-                secret,
-                due: now + AGAIN,
-                attempts: 1,
-                problem: Some(ProofError::Refused("the target refused it in use".to_owned())),
-            });
-        }
-    }
-}
-
 impl Staged {
     /// Stands before a target's source. Nothing is read yet.
     pub fn new(target: Name, source: Arc<dyn Source>, clock: Arc<dyn Clock>) -> Self {
@@ -185,13 +88,13 @@ impl Staged {
         let (state, now) = (self.state(), self.clock.monotonic());
         let version = |secret: &Arc<SourceSecret>| secret.version.clone();
         let candidate = state.candidate.as_ref();
-        let fallback = state.fallback.as_ref().filter(|fallback| now < fallback.until);
+        let fallback = state.before.iter().find(|before| now < before.until);
         Stage {
             active: state.active.as_ref().map(version),
             candidate: candidate.map(|candidate| version(&candidate.secret)),
             problem: candidate.and_then(|candidate| Some(candidate.problem.as_ref()?.to_string())),
             refused: candidate.is_some_and(Candidate::is_refused),
-            fallback: fallback.map(|fallback| version(&fallback.secret)),
+            fallback: fallback.map(|before| version(&before.secret)),
         }
     }
 
@@ -202,9 +105,9 @@ impl Staged {
         if let Some(candidate) = candidate {
             return Some(Due::Prove(Arc::clone(&candidate.secret)));
         }
-        let fallback = state.fallback.as_ref().filter(|fallback| fallback.due <= now)?;
+        let before = state.before.iter().rfind(|before| before.due <= now)?;
         Some(Due::Retire {
-            old: Arc::clone(&fallback.secret),
+            old: Arc::clone(&before.secret),
             active: Arc::clone(state.active.as_ref()?),
         })
     }
@@ -241,13 +144,13 @@ impl Staged {
     /// Takes the outcome of a retirement, which is tried again until it succeeds.
     pub fn retired(&self, version: &str, outcome: Result<(), ProofError>) {
         let (mut state, now) = (self.state(), self.clock.monotonic());
-        let Some(fallback) = state.fallback.as_mut().filter(|known| known.secret.version == version) else {
-            return;
-        };
         match outcome {
-            Ok(()) => state.fallback = None,
+            Ok(()) => state.before.retain(|before| before.secret.version != version),
             Err(error) => {
-                fallback.due = now + AGAIN;
+                let before = state.before.iter_mut().find(|before| before.secret.version == version);
+                if let Some(before) = before {
+                    before.due = now + AGAIN;
+                }
                 tracing::warn!(target_name = %self.target, version, %error, "the old version of the secret is not retired yet");
             }
         }
@@ -265,6 +168,7 @@ impl Staged {
         if state.active.as_ref().is_some_and(|active| active.version == version) {
             state.active_refused = true;
         }
+        state.given.insert(version.to_owned(), now);
         let candidate = state.candidate.as_mut();
         let candidate = candidate.filter(|known| known.secret.version == version && !known.is_refused());
         if let Some(candidate) = candidate {
@@ -275,13 +179,13 @@ impl Staged {
         }
     }
 
-    async fn other_than(&self, refused: &str) -> Result<Arc<SourceSecret>, SourceError> {
-        let untried = {
+    async fn other_than(&self, refused: &str, tried: &BTreeSet<String>) -> Result<Arc<SourceSecret>, SourceError> {
+        let unrefused = {
             let (mut state, now) = (self.state(), self.clock.monotonic());
             self.note_refused(&mut state, refused, now);
-            state.untried(refused)
+            state.unrefused(tried)
         };
-        if let Some(secret) = untried {
+        if let Some(secret) = unrefused {
             return Ok(secret);
         }
         let fetched = self.source.refetch().await;
@@ -294,10 +198,10 @@ impl Staged {
             }
             Err(error) => Some(error),
         };
-        match (state.instead_of(refused, now), error) {
-            (Some(secret), None) => Ok(secret),
-            (Some(secret), Some(_)) if secret.version != refused => Ok(secret),
-            (_, Some(error)) => Err(error),
+        let other = state.unrefused(tried).or_else(|| state.doubtful(now));
+        match (other, error) {
+            (Some(secret), _) => Ok(secret),
+            (None, Some(error)) => Err(error),
             (None, None) => self.nothing(),
         }
     }
@@ -311,7 +215,7 @@ impl Staged {
     fn nothing(&self) -> Result<Arc<SourceSecret>, SourceError> {
         Err(SourceError {
             reference: format!("of target {}", self.target),
-            problem: "it was not read yet; try again".to_owned(),
+            problem: "every version was refused a moment ago".to_owned(),
         })
     }
 
@@ -334,8 +238,12 @@ impl Source for Staged {
         async { self.seen(self.source.refetch().await?) }.boxed()
     }
 
-    fn refused<'a>(&'a self, version: &'a str) -> BoxFuture<'a, Result<Arc<SourceSecret>, SourceError>> {
-        self.other_than(version).boxed()
+    fn refused<'a>(
+        &'a self,
+        version: &'a str,
+        tried: &'a BTreeSet<String>,
+    ) -> BoxFuture<'a, Result<Arc<SourceSecret>, SourceError>> {
+        self.other_than(version, tried).boxed()
     }
 
     fn works(&self, version: &str) {
@@ -348,8 +256,8 @@ impl Source for Staged {
         } else if state.candidate.as_ref().is_some_and(|candidate| is(&candidate.secret)) {
             state.promote(now);
             tracing::info!(target_name = %self.target, version, "the new version of the secret works and is in use");
-        } else if state.fallback.as_ref().is_some_and(|fallback| is(&fallback.secret)) {
-            state.roll_back(now);
+        } else if state.before.iter().any(|before| is(&before.secret)) {
+            state.go_back(version, now);
             tracing::error!(
                 target_name = %self.target, version,
                 "the target refuses the version of the secret that was in use; the one before is in use again"

@@ -115,6 +115,11 @@ impl Workshop {
             .collect();
         match lost.is_empty() {
             true => Ok(()),
+            // Its own database may come up on another port.
+            false if self.options.allow_builtin => {
+                tracing::warn!("{}", lost.join("\n"));
+                Ok(())
+            }
             false => Err(Rejected::Target(lost.join("\n"))),
         }
     }

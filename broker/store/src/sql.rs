@@ -107,8 +107,8 @@ pub(crate) const UNDO: &str = "
 
 pub(crate) const TAKE: &str = concat!(
     "UPDATE lease
-        SET replica = $1, fence = fence + 1, due = $2, claimed = $2
-      WHERE id = $4 AND state = 'undoing' AND (claimed IS NULL OR claimed <= $3)
+        SET state = 'undoing', replica = $1, fence = fence + 1, due = $2, claimed = $2
+      WHERE id = $4 AND (claimed IS NULL OR claimed <= $3) AND (state = 'undoing' OR state = 'live' AND due <= $3)
   RETURNING ",
     lease_columns!()
 );

@@ -3,7 +3,9 @@
 
 pub mod authority;
 pub mod broker;
+pub mod commands;
 pub mod database;
+pub mod external;
 pub mod harness;
 pub mod http;
 pub mod issuer;

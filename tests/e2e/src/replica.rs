@@ -87,6 +87,18 @@ impl Replica<'_> {
         self.post("/token", &http::exchange(token, target, grant)).await
     }
 
+    /// The same, with these fields beside the least ones.
+    pub async fn exchange_for(
+        &self,
+        token: &str,
+        (target, grant): (&str, &str),
+        more: &[(&str, &str)],
+    ) -> Result<Reply, Fault> {
+        let mut fields = http::exchange(token, target, grant);
+        fields.extend(more);
+        self.post("/token", &fields).await
+    }
+
     /// Takes a credential back as the server that it was issued to.
     pub async fn revoke(&self, issuance: &str) -> Result<Reply, Fault> {
         self.post("/revoke", &[("token", issuance), ("token_type_hint", "issuance")])

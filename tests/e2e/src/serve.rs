@@ -42,7 +42,7 @@ pub enum Store {
 
 /// A folder that brokers are served from.
 pub struct Site<'a> {
-    testbed: &'a Testbed,
+    pub(crate) testbed: &'a Testbed,
     issuer: &'a Issuer,
     /// The database that log-ins are made for, target `tickets-db`.
     pub database: Database,
@@ -128,7 +128,12 @@ impl<'a> Site<'a> {
     /// Seals the bundle with `procura policy seal`.
     pub fn seal(&self) -> Result<(), Fault> {
         let folder = self.path("policies");
-        run(self.testbed.broker(), &["policy", "seal", &folder.to_string_lossy()]).map(drop)
+        self.run(&["policy", "seal", &folder.to_string_lossy()])
+    }
+
+    /// Runs a command that asks no broker.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<(), Fault> {
+        run(self.testbed.broker(), arguments).map(drop)
     }
 
     /// Lets it speak TLS itself from its next start on; its issuer identifier is its address then.

@@ -87,6 +87,15 @@ pub(super) async fn judge(
     for (grant, _) in &grants {
         decide(admitted, &Question { grant, ..question })?;
     }
+    let plan = Plan {
+        target: name.clone(),
+        grants: admitted.draft.facts.grants.clone(),
+        params,
+        end,
+    };
+    if !(target.kind.narrows)(target, &plan) {
+        return Err(Stop::param(Reason::PolicyRar, "authorization_details"));
+    }
     let Lifetime::Chosen { min, .. } = target.kind.lifetime;
     if end < floor(admitted.now) + min {
         return Err(Reason::TtlBelowMinimum.into());
@@ -95,12 +104,9 @@ pub(super) async fn judge(
     admitted.draft.facts.session = Some(session.id);
     admitted.draft.facts.outlives_subject = outlives(&grants);
     // The winner of a race may have opened its session a little earlier.
-    let end = end.min(floor(session.ends));
     let plan = Plan {
-        target: name.clone(),
-        grants: admitted.draft.facts.grants.clone(),
-        params,
-        end,
+        end: end.min(floor(session.ends)),
+        ..plan
     };
     let per_call = grants.iter().any(|(_, grant)| grant.per_call);
     Ok(Permit {

@@ -19,6 +19,7 @@ use procura_core::{
     ids::{Handle, IssuanceId},
     judgement::{Effect, Judge, OperatorAction, Question, Verdict},
     kind::{Kind, Lifetime, MintError, MintOrder, Minted, Minter, OpenError, Place, Rights, UndoError, Undoable},
+    params::ParamValue,
     ports::{BoxFuture, Entropy, Role, SealError, Sealer, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason, Secret, TokenType};
@@ -64,6 +65,7 @@ const fn kind(name: &'static str, place: Place, issues: TokenType) -> Kind {
         forwards: false,
         merges: matches!(place, Place::Local),
         check: no_faults,
+        narrows: |_, plan| !matches!(plan.params.get("team"), Some(ParamValue::Text(team)) if team.contains('*')),
         rights,
         open: not_opened,
     }
@@ -148,7 +150,10 @@ impl Judge for Rules {
     }
 
     fn operator(&self, _: &Subject, _: OperatorAction, _: Option<&Name>, _: Timestamp) -> Verdict {
-        verdict(Effect::Permit)
+        verdict(match self.effect {
+            Effect::Error => Effect::Error,
+            Effect::Permit | Effect::Deny => Effect::Permit,
+        })
     }
 }
 

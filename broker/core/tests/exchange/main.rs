@@ -8,6 +8,7 @@ mod identity;
 mod laws;
 mod permits;
 mod reuse;
+mod rotating;
 mod undoing;
 mod whois;
 mod withdrawn;

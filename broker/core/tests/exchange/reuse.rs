@@ -178,6 +178,19 @@ fn rows(rules: &mut Rules) -> &mut procura_core::catalogue::Grant {
 }
 
 #[tokio::test]
+async fn parameters_that_the_kind_cannot_narrow_by_are_refused_before_anything_is_asked() {
+    let world = world();
+    world.rules(narrowable);
+    let ask = [
+        &ROWS[..],
+        &[("authorization_details", r#"[{"type":"aws","team":"*"}]"#)],
+    ]
+    .concat();
+    assert_eq!(world.refusal(&ask).await, "policy.rar");
+    assert_eq!(world.external.minted(), 0);
+}
+
+#[tokio::test]
 async fn one_that_is_half_over_or_would_end_too_late_is_not_served_again() {
     let world = world();
     let first = world.exchange(&ROWS).await.expect("issued");

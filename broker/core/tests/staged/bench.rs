@@ -74,6 +74,7 @@ pub(crate) enum Proof {
 /// A target that takes some versions.
 pub(crate) struct FakeTarget {
     takes: Mutex<BTreeSet<String>>,
+    asked: Mutex<usize>,
     proof: Mutex<Proof>,
     retired: Mutex<Vec<String>>,
 }
@@ -85,7 +86,13 @@ impl FakeTarget {
     }
 
     pub(crate) fn does_take(&self, version: &str) -> bool {
+        *self.asked.lock().expect("lock") += 1;
         self.takes.lock().expect("lock").contains(version)
+    }
+
+    /// How often it was asked whether it takes a version.
+    pub(crate) fn asked(&self) -> usize {
+        *self.asked.lock().expect("lock")
     }
 
     pub(crate) fn answers(&self, proof: Proof) {
@@ -147,6 +154,7 @@ impl Bench {
         source.put("1");
         let minter = FakeTarget {
             takes: Mutex::new(BTreeSet::from(["1".to_owned()])),
+            asked: Mutex::default(),
             proof: Mutex::new(Proof::Asks),
             retired: Mutex::default(),
         };
@@ -158,6 +166,13 @@ impl Bench {
             minter: Arc::new(minter),
             staged,
         }
+    }
+
+    /// What is answered to a caller who has tried this version alone.
+    pub(crate) async fn refused(&self, version: &str) -> Result<Arc<SourceSecret>, SourceError> {
+        self.staged
+            .refused(version, &BTreeSet::from([version.to_owned()]))
+            .await
     }
 
     /// The version that traffic uses.

@@ -122,10 +122,10 @@ async fn the_version_before_serves_within_the_grace_time_and_is_retired_after_it
     bench.source.put("2");
     bench.current().await;
     bench.staged.proved("2", Ok(()));
-    let other = async || bench.staged.refused("2").await.expect("a secret").version.clone();
-    assert_eq!(other().await, "1");
+    assert_eq!(bench.refused("2").await.expect("a secret").version, "1");
+    assert!(bench.refused("2").await.is_err(), "one caller tries it for all");
     bench.clock.advance(GRACE);
-    assert_eq!(other().await, "2", "there is no other");
+    assert!(bench.refused("2").await.is_err(), "there is no other");
     let due = bench.staged.due();
     let Some(Due::Retire { old, active }) = due else {
         panic!("not due")
@@ -133,7 +133,7 @@ async fn the_version_before_serves_within_the_grace_time_and_is_retired_after_it
     assert_eq!((old.version.as_str(), active.version.as_str()), ("1", "2"));
     bench.staged.retired("1", Err(ProofError::Failed("away".to_owned())));
     assert!(bench.staged.due().is_none());
-    assert_eq!(other().await, "2", "it serves no longer, retired or not");
+    assert!(bench.refused("2").await.is_err(), "it serves no longer, retired or not");
     bench.clock.advance(AGAIN);
     tend(&bench.staged, &*bench.minter).await;
     assert_eq!(bench.minter.retired(), ["1"]);
@@ -145,7 +145,7 @@ async fn what_works_after_a_refusal_is_in_use_from_then_on() {
     let bench = Bench::new();
     bench.current().await;
     bench.source.put("2");
-    let other = bench.staged.refused("1").await.expect("a secret");
+    let other = bench.refused("1").await.expect("a secret");
     assert_eq!((other.version.as_str(), bench.current().await.as_str()), ("2", "1"));
     bench.staged.works("2");
     assert_eq!(bench.current().await, "2");
@@ -169,7 +169,7 @@ async fn a_version_that_is_refused_in_use_gives_way_to_the_one_before() {
     bench.source.put("2");
     bench.current().await;
     bench.staged.proved("2", Ok(()));
-    let other = bench.staged.refused("2").await.expect("a secret");
+    let other = bench.refused("2").await.expect("a secret");
     bench.staged.works(&other.version);
     assert_eq!(bench.current().await, "1");
     let stage = bench.staged.stage();
@@ -186,9 +186,9 @@ async fn a_source_that_is_away_takes_no_fallback_away() {
     bench.current().await;
     bench.staged.proved("2", Ok(()));
     bench.source.away();
-    assert_eq!(bench.staged.refused("2").await.expect("a secret").version, "1");
+    assert_eq!(bench.refused("2").await.expect("a secret").version, "1");
     bench.clock.advance(GRACE);
-    assert!(bench.staged.refused("2").await.is_err());
+    assert!(bench.refused("2").await.is_err());
     assert!(
         bench.staged.current().await.is_err(),
         "what the source does not give serves nobody"
@@ -209,4 +209,36 @@ async fn a_proof_that_hangs_is_given_up() {
     let stage = bench.staged.stage();
     assert_eq!((stage.active.as_deref(), stage.refused), (Some("1"), false));
     assert!(stage.problem.is_some());
+}
+
+#[tokio::test]
+async fn a_version_that_the_source_has_no_longer_serves_where_the_target_has_come_to_it() {
+    let bench = Bench::new();
+    bench.current().await;
+    for version in ["2", "3"] {
+        bench.source.put(version);
+        bench.current().await;
+        bench.staged.proved(version, refused());
+    }
+    let tried = ["1", "3"].map(str::to_owned).into();
+    let other = bench.staged.refused("1", &tried).await.expect("a secret");
+    assert_eq!(other.version, "2");
+    bench.staged.works("2");
+    assert_eq!(bench.current().await, "2");
+    assert_eq!(bench.staged.stage().candidate.as_deref(), Some("3"));
+}
+
+#[tokio::test]
+async fn few_versions_are_kept() {
+    let bench = Bench::new();
+    for version in 1..10_u32 {
+        bench.source.put(&version.to_string());
+        bench.current().await;
+        bench.staged.proved(&version.to_string(), Ok(()));
+    }
+    let mut given = vec!["9".to_owned()];
+    while let Ok(other) = bench.refused(&given[given.len() - 1]).await {
+        given.push(other.version.clone());
+    }
+    assert_eq!(given, ["9", "8", "7", "6"]);
 }

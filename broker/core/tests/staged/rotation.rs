@@ -85,7 +85,7 @@ async fn a_bad_version_fails_nobody_and_is_not_tried_by_anybody() {
 }
 
 #[tokio::test]
-async fn each_version_is_tried_once_where_the_target_takes_none() {
+async fn each_version_is_tried_once_a_second_where_the_target_takes_none() {
     let bench = Bench::new();
     bench.minter.takes(&["1", "2"]);
     bench.current().await;
@@ -104,10 +104,27 @@ async fn each_version_is_tried_once_where_the_target_takes_none() {
         bench.clock.advance(Duration::from_millis(50));
     }
     drop(through);
-    assert_eq!(tried, ["2", "3", "1"]);
+    assert_eq!(tried, ["2", "3", "1", "3", "2"]);
+    let now = bench.clock.monotonic();
     assert!(
-        bench.clock.monotonic() >= deadline - Duration::from_millis(500),
+        now + Duration::from_millis(500) >= deadline,
         "it waited for another version"
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_takes_no_version_is_not_flooded() {
+    let bench = Bench::new();
+    all_work_with(&bench, "1").await;
+    bench.minter.takes(&[]);
+    bench.source.put("2");
+    let before = bench.minter.asked();
+    let done = callers(&bench).await;
+    assert!(done.iter().all(Result::is_err), "{done:?}");
+    let asked = bench.minter.asked() - before;
+    assert!(
+        asked <= 32 + 32 + 2 * 5,
+        "each caller's own two, then one of each a second: {asked}"
     );
 }
 

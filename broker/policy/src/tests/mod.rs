@@ -40,6 +40,7 @@ static JWT: Kind = Kind {
     forwards: false,
     merges: true,
     check: |_| Vec::new(),
+    narrows: |_, _| true,
     rights: |_, _: &Plan| Rights::default(),
     open: |name, _, _| {
         Err(OpenError {

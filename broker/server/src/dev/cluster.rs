@@ -14,7 +14,6 @@ use std::{
 use procura_core::ports::{Clock, Entropy};
 use procura_wire::Secret;
 use tokio::process::{Child, Command};
-use url::Url;
 
 use super::state::State;
 use crate::{
@@ -48,8 +47,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A server that ends when this is dropped.
 pub(super) struct Cluster {
     watch: Child,
-    /// A superuser's.
-    pub(super) url: Url,
+    /// A superuser's URL.
+    pub(super) url: Secret,
 }
 
 impl Cluster {
@@ -169,7 +168,7 @@ impl Place {
         if matches!(watch.try_wait(), Ok(None)) && self.is_ready(port) {
             return Ok(Cluster {
                 watch,
-                url: url(password, port)?,
+                url: url(password, port),
             });
         }
         let said = fs::read_to_string(&log).unwrap_or_default();
@@ -201,10 +200,11 @@ impl Place {
     clippy::disallowed_methods,
     reason = "the URL of the server that this password was made for"
 )]
-fn url(password: &Secret, port: u16) -> Result<Url, String> {
-    let url = format!("postgres://postgres:{}@127.0.0.1:{port}/postgres", password.expose());
-    url.parse()
-        .map_err(|_| "the password is not the one that was made".to_owned())
+fn url(password: &Secret, port: u16) -> Secret {
+    Secret::new(format!(
+        "postgres://postgres:{}@127.0.0.1:{port}/postgres",
+        password.expose()
+    ))
 }
 
 fn at(path: &Path) -> impl Fn(std::io::Error) -> String {

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, path::PathBuf};
 use procura_sources::{FileConfig, SourceConfig};
 use procura_target_postgres::sample::{self, Sample};
 use procura_wire::{Name, Secret};
-use url::Url;
 
 use super::{
     cluster::{self, Cluster},
@@ -41,7 +40,7 @@ pub(super) async fn database(
     machine: &Machine,
 ) -> Result<(Result<Sample, String>, Option<Cluster>), Failure> {
     if let Some(url) = &dev.postgres {
-        return Ok((Ok(prepare(url, state, machine).await?), None));
+        return Ok((Ok(prepare(&Secret::new(url.to_string()), state, machine).await?), None));
     }
     if dev.policies.is_some() {
         return Ok((Err(cluster::GIVEN.to_owned()), None));
@@ -61,9 +60,8 @@ pub(super) async fn database(
 }
 
 /// Prepares the server (`url` is a superuser's) and keeps the administrator's secret.
-async fn prepare(url: &Url, state: &State, machine: &Machine) -> Result<Sample, Failure> {
-    let url = Secret::new(url.to_string());
-    let made = sample::prepare(&url, machine.entropy.as_ref()).await;
+async fn prepare(url: &Secret, state: &State, machine: &Machine) -> Result<Sample, Failure> {
+    let made = sample::prepare(url, machine.entropy.as_ref()).await;
     let sample = made.map_err(|error| Failure::usage(plain(&error.to_string())))?;
     keys::replace(&folder(state)?.join(SECRET), &sample.secret)?;
     Ok(sample)

@@ -38,6 +38,8 @@ pub(crate) const OUR_TAGS: [&str; 7] = [
     "procura-grant",
 ];
 
+const POLICY: &str = "the session policy with its parameters";
+
 /// A request for AssumeRole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -71,11 +73,7 @@ impl Request {
             policy_arns: shape.policy_arns,
             tags,
         };
-        match too_large(
-            "the session policy with its parameters",
-            request.policy.len(),
-            MAX_POLICY,
-        ) {
+        match too_large(POLICY, request.policy.len(), MAX_POLICY) {
             Some(problem) => Err(problem),
             None if !(2..=64).contains(&request.name.len()) => {
                 Err("the session's name is not 2 to 64 characters".to_owned())
@@ -99,6 +97,17 @@ impl Request {
             self.tags.iter().map(|(key, _)| key.clone()).collect(),
         )
     }
+}
+
+/// Whether the parameters make a session policy and tags.
+pub(crate) fn narrow(target: &Target, plan: &Plan) -> Result<(), String> {
+    let settings = Settings::read(target).map_err(|_| "the target's settings are not usable")?;
+    let name = plan.grants.first().ok_or("the plan has no grant")?;
+    let grant = target.grants.get(name).ok_or("the target has no such grant")?;
+    let shape = Shape::read(grant, Some(&settings.role)).map_err(|_| "the grant's settings are not usable")?;
+    their_tags(&shape, plan)?;
+    let policy = shape.policy(&plan.params)?.to_string();
+    too_large(POLICY, policy.len(), MAX_POLICY).map_or(Ok(()), Err)
 }
 
 /// The most that a session of this plan may carry.

@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 use procura_core::{
     Timestamp,
     ids::Handle,
-    kind::{MintError, MintOrder, Minted, Minter, Rights, UndoError, Undoable},
+    kind::{MintError, MintOrder, Minted, Minter, ProofError, Rights, UndoError, Undoable},
     ports::{BoxFuture, Clock},
     source::{Attempt, RotationError, Source, SourceSecret, through_rotation},
 };
@@ -83,6 +83,18 @@ impl Minter for GithubMinter {
     /// GitHub lists no tokens.
     fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// That GitHub knows the key as one of the App and answers for the installation.
+    fn prove<'a>(&'a self, secret: Arc<SourceSecret>) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async move {
+            let app = self.app_token(&secret).map_err(ProofError::Refused)?;
+            match self.missing(&app, std::iter::empty()).await {
+                Ok(_) => Ok(()),
+                Err(Looked::Refused(problem)) => Err(ProofError::Refused(problem)),
+                Err(Looked::Failed(problem)) => Err(ProofError::Failed(problem)),
+            }
+        })
     }
 }
 

@@ -54,6 +54,7 @@ pub static KIND: Kind = Kind {
     forwards: false,
     merges: true,
     check,
+    narrows: |_, _| true,
     rights,
     open: minter::open,
 };

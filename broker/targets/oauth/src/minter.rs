@@ -14,7 +14,7 @@ use futures_util::future::{Either, select};
 use procura_core::{
     Timestamp,
     ids::Handle,
-    kind::{KindPorts, MintError, MintOrder, Minted, Minter, UndoError, Undoable},
+    kind::{KindPorts, MintError, MintOrder, Minted, Minter, ProofError, UndoError, Undoable},
     ports::{BoxFuture, Clock},
     source::{Attempt, RotationError, Source, SourceSecret, through_rotation},
 };
@@ -79,9 +79,7 @@ impl Minter for OauthMinter {
     /// Asks to revoke a token that there never was, which only a client that proves itself may.
     fn probe(&self) -> BoxFuture<'_, Result<(), UndoError>> {
         Box::pin(async move {
-            let mut made_up = [0; 16];
-            self.client.entropy.fill(&mut made_up);
-            match self.revoke(&Secret::new(BASE64_URL_SAFE_NO_PAD.encode(made_up))).await {
+            match self.revoke(&self.made_up()).await {
                 Err(UndoError::Never) => Ok(()),
                 asked => asked,
             }
@@ -91,6 +89,24 @@ impl Minter for OauthMinter {
     /// No upstream lists tokens.
     fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// As the probe does. Where the upstream has no revocation endpoint nothing is proved.
+    fn prove<'a>(&'a self, secret: Arc<SourceSecret>) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async move {
+            let endpoints = self.directory.endpoints(&self.http).await.map_err(ProofError::Failed)?;
+            let Some(url) = self.revocation(&endpoints) else {
+                return Ok(());
+            };
+            let proof = self.client.prove(&secret, &mut Form::default(), &endpoints.token);
+            proof.map_err(ProofError::Refused)?;
+            let made_up = self.made_up();
+            match self.ask_to_revoke(secret, &made_up, (url, &endpoints.token)).await {
+                Attempt::Done(()) | Attempt::Failed(UndoError::Never) => Ok(()),
+                Attempt::SecretRefused(problem) => Err(ProofError::Refused(problem)),
+                Attempt::Failed(UndoError::Failed(problem)) => Err(ProofError::Failed(problem)),
+            }
+        })
     }
 }
 
@@ -115,6 +131,12 @@ impl OauthMinter {
             source: ports.source.ok_or("it names no source")?,
             settings,
         })
+    }
+
+    fn made_up(&self) -> Secret {
+        let mut random = [0; 16];
+        self.client.entropy.fill(&mut random);
+        Secret::new(BASE64_URL_SAFE_NO_PAD.encode(random))
     }
 
     async fn make(&self, order: MintOrder<'_>) -> Result<Minted, MintError> {

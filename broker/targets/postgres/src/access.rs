@@ -25,6 +25,8 @@ use crate::{fault::Fault, settings::Settings};
 
 /// Most connections to the target's database at the same time, per version of the password.
 const CONNECTIONS: u32 = 8;
+/// Most versions that connections are kept of: in a rotation the one in use, the next and those before are tried.
+const POOLS: usize = 5;
 /// How long to wait for a connection of its own.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long to wait for one of the pool, which may have to come back first; a deadline ends it earlier.
@@ -42,7 +44,7 @@ pub(crate) struct Access {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) source: Arc<dyn Source>,
-    /// Newest first, two at most: callers that still hold the version before must not thrash.
+    /// Newest first, a few: callers that hold a version before, or try one, must not thrash.
     open: Mutex<Vec<Login>>,
 }
 
@@ -99,7 +101,7 @@ impl Access {
         let login = self.other_login(secret)?;
         open.insert(0, login.clone());
         // A pool that is dropped closes its connections as they come back.
-        open.truncate(2);
+        open.truncate(POOLS);
         Ok(login)
     }
 

@@ -58,6 +58,7 @@ pub static KIND: Kind = Kind {
     forwards: false,
     merges: false,
     check: settings::check,
+    narrows: |_, _| true,
     rights: settings::rights,
     open,
 };

@@ -74,7 +74,8 @@ impl Access {
         })
     }
 
-    fn login(&self, secret: &SourceSecret) -> Result<Login, Fault> {
+    /// The same with this version of it alone.
+    pub(crate) fn login(&self, secret: &SourceSecret) -> Result<Login, Fault> {
         Ok(Login {
             version: secret.version.clone(),
             token: Arc::new(token_of(&secret.value)?),

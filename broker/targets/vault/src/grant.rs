@@ -161,6 +161,12 @@ pub(crate) fn request(grant: &Grant, params: &Params) -> Result<Option<Request>,
     }))
 }
 
+/// Whether the parameters make a request.
+pub(crate) fn narrows(target: &Target, plan: &Plan) -> bool {
+    let mut grants = plan.grants.iter().filter_map(|name| target.grants.get(name));
+    grants.all(|grant| request(grant, &plan.params).is_ok())
+}
+
 fn writes(grant: &Grant) -> bool {
     grant.settings.get("method").and_then(Value::as_str) == Some("write")
 }

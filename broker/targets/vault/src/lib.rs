@@ -46,6 +46,7 @@ pub static KIND: Kind = Kind {
     forwards: false,
     merges: false,
     check: settings::check,
+    narrows: grant::narrows,
     rights: grant::rights,
     open,
 };

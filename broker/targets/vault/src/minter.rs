@@ -2,15 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use procura_core::{
     Timestamp,
     ids::Handle,
-    kind::{MintError, MintOrder, Minted, Minter, UndoError, Undoable},
+    kind::{MintError, MintOrder, Minted, Minter, ProofError, UndoError, Undoable},
     ports::BoxFuture,
+    source::SourceSecret,
 };
 use serde_json::Value;
 
@@ -74,6 +75,20 @@ impl Minter for VaultMinter {
 
     fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>> {
         Box::pin(self.patiently(|login| inventory(login, self)))
+    }
+
+    /// What the probe asks for, which makes nothing.
+    fn prove<'a>(&'a self, secret: Arc<SourceSecret>) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async move {
+            let login = self.access.login(&secret);
+            let login = login.map_err(|fault| ProofError::Refused(fault.to_string()))?;
+            match probe::problems(login, &self.settings).await {
+                Ok(problems) if problems.is_empty() => Ok(()),
+                Ok(problems) => Err(ProofError::Refused(problems.join("; "))),
+                Err(Fault::Refused(problem)) => Err(ProofError::Refused(problem)),
+                Err(fault) => Err(ProofError::Failed(fault.to_string())),
+            }
+        })
     }
 }
 

@@ -291,11 +291,12 @@ impl State {
     pub(super) fn take(&mut self, id: IssuanceId, claim: Claim) -> Option<Lease> {
         let kept = self.leases.get(&id)?;
         let free = kept.claimed.is_none_or(|until| until <= claim.now);
-        if kept.lease.state == LeaseState::Undoing && free {
-            self.claim(id, claim)
-        } else {
-            None
-        }
+        let over = match kept.lease.state {
+            LeaseState::Undoing => true,
+            LeaseState::Live => kept.lease.until.is_some_and(|until| until <= claim.now),
+            LeaseState::Intended | LeaseState::Gone => false,
+        };
+        if over && free { self.claim(id, claim) } else { None }
     }
 
     fn claim(&mut self, id: IssuanceId, claim: Claim) -> Option<Lease> {

@@ -294,7 +294,7 @@ pub async fn no_lease_is_handed_out_twice(store: &mut impl LedgerUnderTest) {
     assert!(taken.iter().all(|lease| lease.owner.fence == 2));
 }
 
-/// A retry that waits can be taken; an attempt under way cannot, until its time is over.
+/// A retry that waits can be taken, and what is past its end; an attempt under way cannot, until its time is over.
 pub async fn one_lease_is_taken_at_once_unless_an_attempt_is_under_way(store: &mut impl LedgerUnderTest) {
     let ledger = store.ledger();
     let session = opened(&*ledger, session(0)).await;
@@ -330,6 +330,11 @@ pub async fn one_lease_is_taken_at_once_unless_an_attempt_is_under_way(store: &m
         .expect("it only waits");
     assert_eq!((taken.owner.replica, taken.owner.fence, taken.attempts), (us, 4, 1));
     assert_eq!(ledger.take(entry(0).id, claim(us, 70)).await, Ok(None));
+
+    let over = leased(&*ledger, &session, 1, us).await;
+    assert_eq!(ledger.take(over.id, claim(us, 300)).await, Ok(None), "it is live");
+    let taken = ledger.take(over.id, claim(us, 301)).await.expect("taken");
+    assert_eq!(taken.map(|lease| lease.state), Some(LeaseState::Undoing));
 }
 
 /// Replica and fence must be those of the last claim.

@@ -13,20 +13,20 @@ use futures_util::future::try_join_all;
 use procura_e2e::{
     Fault, Testbed,
     harness::Outcome,
-    serve::{MINT_BUDGET, Site, Store},
+    serve::{MINT_BUDGET, Store},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    crash::POINTS,
+    crash::{KINDS, points_of, site_of},
     keeper::Keeper,
     rotation::{self, Rotated},
     undoing,
     witness::Witness,
 };
 
-/// Brokers that crash at the same time; every second one has its store in PostgreSQL.
-const SITES: u64 = 8;
+/// Brokers that crash at the same time: of each kind of target one with its store in SQLite, one in PostgreSQL.
+const SITES: u64 = 2 * KINDS.len() as u64;
 /// How long a target is away, how long a broker idles, and how many leases fall due then.
 const AWAY: Duration = Duration::from_secs(120);
 const IDLE: Duration = Duration::from_secs(20);
@@ -131,7 +131,9 @@ async fn crash(testbed: &Testbed, times: u32, seed: u64) -> Result<Value, Fault>
     let sites = (0..SITES).map(|number| crash_site(testbed, share, seed, number));
     let tallies = try_join_all(sites).await?;
     let mut sum = Tally::default();
-    for tally in tallies {
+    let mut by_kind = BTreeMap::<&str, u32>::new();
+    for (number, tally) in tallies.into_iter().enumerate() {
+        *by_kind.entry(KINDS[number / 2]).or_default() += tally.crashes.values().sum::<u32>();
         sum.answered += tally.answered;
         sum.refused += tally.refused;
         sum.checks += tally.checks;
@@ -143,6 +145,7 @@ async fn crash(testbed: &Testbed, times: u32, seed: u64) -> Result<Value, Fault>
         "seed": seed,
         "crashes": sum.crashes.values().sum::<u32>(),
         "crashes_by_place": sum.crashes,
+        "crashes_by_kind": by_kind,
         "answered": sum.answered,
         "refused": sum.refused,
         "comparisons": sum.checks,
@@ -160,16 +163,17 @@ struct Tally {
 }
 
 async fn crash_site(testbed: &Testbed, times: u32, seed: u64, number: u64) -> Result<Tally, Fault> {
-    let postgres = testbed.postgres().await?;
     let (engine, store) = match number % 2 {
         0 => ("sqlite", Store::Sqlite),
-        _ => ("postgres", Store::Postgres(postgres.empty().await?)),
+        _ => ("postgres", Store::Postgres(testbed.postgres().await?.empty().await?)),
     };
-    let site = Site::new(testbed, postgres.target().await?, &store).await?;
-    let (mut dice, mut witness, mut tally) = (Dice(seed ^ number << 32), Witness::default(), Tally::default());
+    let kind = KINDS[usize::try_from(number / 2)?];
+    let (points, (site, external)) = (points_of(kind), site_of(testbed, &store, kind).await?);
+    let (mut dice, mut witness) = (Dice(seed ^ number << 32), Witness::at(external));
+    let mut tally = Tally::default();
     let mut last = VecDeque::new();
     for time in 1..=times {
-        let (point, first) = POINTS[dice.below(POINTS.len() as u64)];
+        let (point, first) = points[dice.below(points.len() as u64)];
         let nth = match point.starts_with("store") {
             true => dice.within(COMMITS),
             false => dice.within(1..u64::from(first) + 4),
@@ -177,7 +181,7 @@ async fn crash_site(testbed: &Testbed, times: u32, seed: u64, number: u64) -> Re
         let failpoint = format!("{point}=kill@{nth}");
         last.push_front(failpoint.clone());
         last.truncate(CHECK_EVERY as usize);
-        let told = |fault: Fault| format!("{engine}, after {last:?}: {fault}");
+        let told = |fault: Fault| format!("{kind}, {engine}, after {last:?}: {fault}");
         let mut broker = site.start_armed(&failpoint).await.map_err(told)?;
         let width = dice.within(1..WIDEST + 1) as usize;
         let died = witness.until_dead(&mut broker, width).await.map_err(told)?;

@@ -1,11 +1,12 @@
 //! Killed, held up or stopped at every step between intent and reply, and in undoing: whatever was
 //! interrupted is gone afterwards, and what was answered is in the log.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use procura_e2e::{
     Fault, Testbed,
+    external::{Aws, External, Github, Vault},
     harness::Outcome,
     serve::{DATABASE, Site, Store},
 };
@@ -31,13 +32,15 @@ pub(crate) const POINTS: [(&str, u32); 15] = [
     ("store-after-commit", 8),
     ("store-after-commit", 9),
 ];
+/// Kinds of targets whose brokers crash.
+pub(crate) const KINDS: [&str; 4] = ["postgres", "vault", "github-app", "aws"];
 /// Brokers at the same time.
 const AT_ONCE: usize = 8;
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) async fn kill_9_at_every_step_leaves_nothing_behind_on_sqlite(testbed: &Testbed) -> Outcome {
     together(&POINTS, async |point, nth| {
-        killed(testbed, &Store::Sqlite, point, nth).await
+        killed(testbed, &Store::Sqlite, "postgres", (point, nth)).await
     })
     .await
 }
@@ -45,9 +48,52 @@ pub(crate) async fn kill_9_at_every_step_leaves_nothing_behind_on_sqlite(testbed
 pub(crate) async fn kill_9_at_every_step_leaves_nothing_behind_on_postgres(testbed: &Testbed) -> Outcome {
     let postgres = testbed.postgres().await?;
     together(&POINTS, async |point, nth| {
-        killed(testbed, &Store::Postgres(postgres.empty().await?), point, nth).await
+        let store = Store::Postgres(postgres.empty().await?);
+        killed(testbed, &store, "postgres", (point, nth)).await
     })
     .await
+}
+
+pub(crate) async fn kill_9_at_every_step_leaves_nothing_behind_at_vault(testbed: &Testbed) -> Outcome {
+    killed_everywhere(testbed, "vault").await
+}
+
+pub(crate) async fn kill_9_at_every_step_leaves_nothing_unknown_at_github(testbed: &Testbed) -> Outcome {
+    killed_everywhere(testbed, "github-app").await
+}
+
+pub(crate) async fn kill_9_at_every_step_leaves_nothing_unknown_at_aws(testbed: &Testbed) -> Outcome {
+    killed_everywhere(testbed, "aws").await
+}
+
+async fn killed_everywhere(testbed: &Testbed, kind: &str) -> Outcome {
+    together(&points_of(kind), async |point, nth| {
+        killed(testbed, &Store::Sqlite, kind, (point, nth)).await
+    })
+    .await
+}
+
+/// The places that a broker passes with a target of that kind.
+pub(crate) fn points_of(kind: &str) -> Vec<(&'static str, u32)> {
+    let passes = |(point, _): &(&str, u32)| kind == "postgres" || !point.starts_with("postgres-");
+    POINTS.into_iter().filter(passes).collect()
+}
+
+/// A site with a target of that kind, and where it is unless it is the database.
+pub(crate) async fn site_of<'a>(
+    testbed: &'a Testbed,
+    store: &Store,
+    kind: &str,
+) -> Result<(Site<'a>, Option<Arc<External>>), Fault> {
+    let site = Site::new(testbed, testbed.postgres().await?.target().await?, store).await?;
+    let external = match kind {
+        "vault" => External::Vault(Vault::fake().await?),
+        "github-app" => External::Github(Github::start()?),
+        "aws" => External::Aws(Aws::start(false).await?),
+        _ => return Ok((site, None)),
+    };
+    site.add(&external)?;
+    Ok((site, Some(Arc::new(external))))
 }
 
 pub(crate) async fn the_end_of_a_session_reaches_a_request_at_every_step_on_sqlite(testbed: &Testbed) -> Outcome {
@@ -107,9 +153,9 @@ pub(crate) async fn together(points: &[(&str, u32)], case: impl AsyncFn(&str, u3
     }
 }
 
-async fn killed(testbed: &Testbed, store: &Store, point: &str, nth: u32) -> Outcome {
-    let site = Site::new(testbed, testbed.postgres().await?.target().await?, store).await?;
-    let mut witness = Witness::default();
+async fn killed(testbed: &Testbed, store: &Store, kind: &str, (point, nth): (&str, u32)) -> Outcome {
+    let (site, external) = site_of(testbed, store, kind).await?;
+    let mut witness = Witness::at(external);
     let mut broker = site.start_armed(&format!("{point}=kill@{nth}")).await?;
     if !witness.until_dead(&mut broker, 1).await? {
         return Err("never reached".into());

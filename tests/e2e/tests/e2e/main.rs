@@ -11,6 +11,7 @@ mod dev_postgres;
 mod explain;
 mod issuers;
 mod keeper;
+mod kinds;
 mod library;
 mod mcp;
 mod outage;
@@ -19,6 +20,7 @@ mod replicas;
 mod rotation;
 mod undoing;
 mod upstream;
+mod withdraw;
 mod witness;
 
 fn main() -> ExitCode {
@@ -29,6 +31,9 @@ fn main() -> ExitCode {
         crash::what_is_shipped_has_no_failpoints,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_sqlite,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_postgres,
+        crash::kill_9_at_every_step_leaves_nothing_behind_at_vault,
+        crash::kill_9_at_every_step_leaves_nothing_unknown_at_github,
+        crash::kill_9_at_every_step_leaves_nothing_unknown_at_aws,
         crash::the_end_of_a_session_reaches_a_request_at_every_step_on_sqlite,
         crash::the_end_of_a_session_reaches_a_request_at_every_step_on_postgres,
         dev::the_four_printed_commands_work_as_pasted,
@@ -54,6 +59,13 @@ fn main() -> ExitCode {
         outage::more_writes_than_may_wait_are_refused_and_leave_nothing,
         outage::a_source_that_is_away_breaks_only_the_target_that_needs_it,
         outage::the_last_good_value_of_a_source_serves_for_a_limited_time,
+        kinds::what_vault_makes_is_used_narrowed_attributed_and_undone,
+        kinds::what_a_real_vault_makes_is_used_narrowed_attributed_and_undone,
+        kinds::a_session_of_aws_is_used_narrowed_attributed_and_lives_until_it_lapses,
+        kinds::a_session_of_aws_is_denied_everything_where_the_bundle_lets_it,
+        kinds::a_token_of_github_is_used_narrowed_attributed_and_revoked,
+        kinds::a_session_of_aws_is_served_again_for_the_same_and_for_nothing_else,
+        kinds::names_from_tokens_reach_targets_only_as_generated_ones,
         library::the_library_trusts_the_ca_that_it_is_given_and_no_other,
         reload::a_changed_bundle_is_in_force_at_sighup_and_no_exchange_fails,
         reload::a_broken_bundle_is_refused_and_the_last_good_one_goes_on,
@@ -76,5 +88,11 @@ fn main() -> ExitCode {
         mcp::the_log_names_everything_for_the_first_call_and_for_cached_ones,
         mcp::no_setting_of_a_session_shows_it_the_rows_of_others,
         mcp::the_end_of_a_session_ends_role_connection_and_subject_token,
+        withdraw::a_grant_that_is_taken_from_a_server_is_undone,
+        withdraw::a_server_that_is_removed_loses_its_sessions_and_what_they_hold,
+        withdraw::a_target_with_live_leases_is_not_dropped_unless_it_is_abandoned,
+        withdraw::a_target_is_dropped_when_its_leases_are_gone,
+        withdraw::a_restored_store_undoes_nothing_while_revocation_is_held,
+        withdraw::a_secret_that_runs_out_soon_is_told_and_does_not_degrade,
     ])
 }

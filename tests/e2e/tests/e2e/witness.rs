@@ -1,11 +1,12 @@
 //! Remembers what a broker answered, and compares it with the log, the leases and the target afterwards.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use procura_e2e::{
     Fault,
     database::query,
+    external::{External, READ},
     http::Reply,
     serve::{RECOVERY, Replica, Site},
 };
@@ -24,7 +25,8 @@ const END_EVERY: u32 = 3;
 struct Answered {
     issuance: String,
     session: String,
-    document: Value,
+    /// `access_token`
+    issued: String,
     /// From here on it may have come to its end.
     ends: Instant,
 }
@@ -32,6 +34,8 @@ struct Answered {
 /// What one or several brokers of a site have answered.
 #[derive(Default)]
 pub(crate) struct Witness {
+    /// Where its credentials are made; at the site's database if not set.
+    external: Option<Arc<External>>,
     answered: Vec<Answered>,
     ended: BTreeSet<String>,
     runs: u32,
@@ -40,6 +44,14 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
+    /// One whose credentials are made there.
+    pub(crate) fn at(external: Option<Arc<External>>) -> Self {
+        Self {
+            external,
+            ..Self::default()
+        }
+    }
+
     /// The user whose session is open; another one after each end, as the end refuses older tokens.
     pub(crate) fn user(&self) -> String {
         format!("user-{}", self.runs)
@@ -61,7 +73,7 @@ impl Witness {
         self.answered.push(Answered {
             issuance: reply.text("issuance_id").to_owned(),
             session: reply.text("session").to_owned(),
-            document: serde_json::from_str(reply.text("access_token"))?,
+            issued: reply.text("access_token").to_owned(),
             ends: Instant::now() + Duration::from_secs(reply.body["expires_in"].as_u64().unwrap_or(0)) - NEAR,
         });
         Ok(())
@@ -95,7 +107,7 @@ impl Witness {
 
     async fn ask(&mut self, replica: &Replica<'_>, width: usize) -> Result<(), Fault> {
         let user = self.user();
-        let replies = join_all((0..width).map(|_| replica.exchange(&user))).await;
+        let replies = join_all((0..width).map(|_| self.exchange(replica, &user))).await;
         let mut outcome = Ok(());
         for reply in replies {
             // One that failed does not hide what the others were answered.
@@ -108,11 +120,18 @@ impl Witness {
         outcome
     }
 
+    async fn exchange(&self, replica: &Replica<'_>, user: &str) -> Result<Reply, Fault> {
+        match &self.external {
+            Some(external) => replica.exchange_at(user, external.kind(), READ).await,
+            None => replica.exchange(user).await,
+        }
+    }
+
     /// Waits until nothing is half done any more, and compares.
     pub(crate) async fn check(&self, site: &Site<'_>, replica: &Replica<'_>) -> Result<(), Fault> {
-        let (leases, live) = match compared(site, replica).await {
+        let (leases, live) = match self.compared(site, replica).await {
             // One may have come to its end between the two looks.
-            Err(_) => compared(site, replica).await?,
+            Err(_) => self.compared(site, replica).await?,
             Ok(same) => same,
         };
         for lease in leases.iter().filter(|lease| lease["state"] == "live") {
@@ -126,7 +145,7 @@ impl Witness {
             if record.text("outcome") != "issued" {
                 return Err(format!("answered, and in the log as {}", record.body).into());
             }
-            let is_live = live.iter().any(|handle| handle.ends_with(&simple(&answered.issuance)));
+            let is_live = live.contains(&handle_of(&record.body)?);
             let session = replica
                 .api(&format!("/sessions/{}", answered.session))
                 .await?
@@ -136,8 +155,13 @@ impl Witness {
             if is_live == is_over && (is_live || !may_be_over) {
                 return Err(format!("{} lives: {is_live}; its session: {}", answered.issuance, session.body).into());
             }
+            if let Some(external) = self.external.as_ref().filter(|external| external.takes_back())
+                && external.takes(&answered.issued).await? != is_live
+            {
+                return Err(format!("{} lives: {is_live}, and not so at its target", answered.issuance).into());
+            }
         }
-        self.logs_in(&live).await
+        self.works(&live, replica).await
     }
 
     /// A lease that lives has a record that says so and a session that is not over.
@@ -162,17 +186,49 @@ impl Witness {
         }
     }
 
-    /// The last credential that lives still opens the database.
-    async fn logs_in(&self, live: &BTreeSet<String>) -> Result<(), Fault> {
-        let alive = |answered: &&Answered| live.iter().any(|handle| handle.ends_with(&simple(&answered.issuance)));
-        let Some(last) = self.answered.iter().rev().find(alive) else {
-            return Ok(());
-        };
-        let url = last.document["url"].as_str().unwrap_or_default();
-        let who = query(url, "SELECT session_user").await?;
-        assert_eq!(who.first().map(String::as_str), last.document["user"].as_str());
+    /// The last credential that lives is still good for what it was issued for.
+    async fn works(&self, live: &BTreeSet<String>, replica: &Replica<'_>) -> Result<(), Fault> {
+        for answered in self.answered.iter().rev() {
+            let record = replica.api(&format!("/issuances/{}", answered.issuance)).await?;
+            if !live.contains(&handle_of(&record.body)?) {
+                continue;
+            }
+            let works = match &self.external {
+                Some(external) => external.takes(&answered.issued).await?,
+                None => opens_the_database(&answered.issued).await?,
+            };
+            return match works {
+                true => Ok(()),
+                false => Err(format!("{} lives and does not work", answered.issuance).into()),
+            };
+        }
         Ok(())
     }
+
+    /// The leases, and the handles of those that live: exactly these are at the target.
+    async fn compared(&self, site: &Site<'_>, replica: &Replica<'_>) -> Result<(Vec<Value>, BTreeSet<String>), Fault> {
+        let leases = settled(replica).await?;
+        let live = handles(&leases, |state| state == "live");
+        match &self.external {
+            Some(external) => external.compare(&leases).await?,
+            None => same_roles(site, &leases, &live).await?,
+        }
+        Ok((leases, live))
+    }
+}
+
+/// What the credential of a record is known by at its target; one that was served again, as that which was made.
+fn handle_of(record: &Value) -> Result<String, Fault> {
+    let leaf: Value = serde_json::from_str(record["leaf"].as_str().unwrap_or_default())?;
+    let handle = leaf["handle"].as_str().map(str::to_owned);
+    handle.ok_or_else(|| format!("no handle: {record}").into())
+}
+
+async fn opens_the_database(issued: &str) -> Result<bool, Fault> {
+    let document: Value = serde_json::from_str(issued)?;
+    let url = document["url"].as_str().unwrap_or_default();
+    let who = query(url, "SELECT session_user").await?;
+    Ok(who.first().map(String::as_str) == document["user"].as_str())
 }
 
 /// A request failed: the broker is dying, or the failure counts.
@@ -186,12 +242,22 @@ async fn dying(replica: &mut Replica<'_>, fault: Fault) -> Result<bool, Fault> {
     Err(format!("{fault}\n{}", replica.stderr()).into())
 }
 
-/// Waits until every lease is live or gone, and answers them.
+/// Live, gone, or put off until it ends by itself, as what nothing takes back is.
+fn is_settled(lease: &Value) -> bool {
+    let put_off = || !lease["lapses"].is_null() && lease["lapses"] == lease["next_attempt"];
+    match lease["state"].as_str() {
+        Some("live" | "gone") => true,
+        Some("undoing") => put_off(),
+        _ => false,
+    }
+}
+
+/// Waits until nothing is left to do about any lease, and answers them.
 pub(crate) async fn settled(replica: &Replica<'_>) -> Result<Vec<Value>, Fault> {
     let wait = async {
         loop {
             let leases = replica.all("leases").await?;
-            if handles(&leases, |state| state != "live" && state != "gone").is_empty() {
+            if leases.iter().all(is_settled) {
                 return Ok(leases);
             }
             tokio::time::sleep(LOOK).await;
@@ -201,10 +267,7 @@ pub(crate) async fn settled(replica: &Replica<'_>) -> Result<Vec<Value>, Fault> 
         Ok(leases) => leases,
         Err(_) => {
             let leases = replica.all("leases").await?;
-            let open: Vec<_> = leases
-                .iter()
-                .filter(|lease| lease["state"] != "live" && lease["state"] != "gone")
-                .collect();
+            let open: Vec<_> = leases.iter().filter(|lease| !is_settled(lease)).collect();
             Err(format!("not undone within {RECOVERY:?}: {open:?}\n{}", replica.stderr()).into())
         }
     }
@@ -220,20 +283,14 @@ pub(crate) fn handles(leases: &[Value], state: impl Fn(&str) -> bool) -> BTreeSe
         .collect()
 }
 
-fn simple(issuance: &str) -> String {
-    issuance.replace('-', "")
-}
-
-/// The leases, and the handles of those that live: exactly these are log-in roles at the target.
-async fn compared(site: &Site<'_>, replica: &Replica<'_>) -> Result<(Vec<Value>, BTreeSet<String>), Fault> {
-    let leases = settled(replica).await?;
-    let live = handles(&leases, |state| state == "live");
+/// Whether exactly the leases that live are log-in roles of the database.
+async fn same_roles(site: &Site<'_>, leases: &[Value], live: &BTreeSet<String>) -> Result<(), Fault> {
     let installation = leases.first().and_then(|lease| lease["handle"].as_str());
     let installation = installation.and_then(|handle| handle.get(1..9)).unwrap_or("none");
     let roles = site.database.roles(installation).await?;
-    if roles == live {
-        return Ok((leases, live));
+    if roles == *live {
+        return Ok(());
     }
-    let (more, less): (Vec<_>, Vec<_>) = (roles.difference(&live).collect(), live.difference(&roles).collect());
+    let (more, less): (Vec<_>, Vec<_>) = (roles.difference(live).collect(), live.difference(&roles).collect());
     Err(format!("roles without a live lease: {more:?}; live leases without a role: {less:?}").into())
 }

@@ -9,7 +9,11 @@ use std::{
 };
 
 use procura_contract::recorder::{Seen, Turn};
-use procura_core::kind::MintError;
+use procura_core::{
+    kind::{MintError, ProofError},
+    source::SourceSecret,
+};
+use procura_wire::Secret;
 
 use crate::bed::{Bed, key, refusal};
 
@@ -100,4 +104,30 @@ async fn a_secret_that_is_no_key_is_named_and_not_shown() {
         problem.contains("secret_access_key") && !problem.contains("canary"),
         "{problem}"
     );
+}
+
+#[tokio::test]
+async fn a_key_is_proved_before_it_is_used_and_takes_no_role_for_that() {
+    let bed = Bed::with(|seen| match by(seen, "AKIASECOND") {
+        true => refusal(403, "InvalidClientTokenId", "invalid"),
+        false => Turn::Pass,
+    })
+    .await;
+    let minter = bed.minter();
+    minter
+        .prove(version(&key("AKIATHIRD00000000000")))
+        .await
+        .expect("proved");
+    for bad in [&*key("AKIASECOND0000000000"), "hunter2"] {
+        let proof = minter.prove(version(bad)).await;
+        assert!(matches!(proof, Err(ProofError::Refused(_))), "{proof:?}");
+    }
+    assert!(bed.asked_of("AssumeRole").is_empty());
+}
+
+fn version(secret: &str) -> Arc<SourceSecret> {
+    Arc::new(SourceSecret {
+        value: Secret::new(secret.to_owned()),
+        version: "2".to_owned(),
+    })
 }

@@ -1,10 +1,14 @@
 //! What is asked for, what is made of the answer, and what goes wrong.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join;
 use procura_contract::github::Quirk;
-use procura_core::kind::MintError;
+use procura_core::{
+    kind::{MintError, ProofError},
+    source::SourceSecret,
+};
+use procura_wire::Secret;
 use serde_json::json;
 
 use crate::bed::Bed;
@@ -208,4 +212,21 @@ async fn the_probe_names_what_the_installation_lacks() {
     assert!(lacking.is_err_and(|error| error.to_string().contains("does not grant issues:admin:")));
     bed.github.uninstall();
     assert!(bed.minter.probe().await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_is_proved_before_it_is_used_and_makes_no_token_for_that() {
+    let bed = Bed::new();
+    let (older, newer) = (bed.github.new_key(), bed.github.new_key());
+    bed.github.drop_older_keys();
+    let prove = async |version: &str, secret: &str| {
+        let (value, version) = (Secret::new(secret.to_owned()), version.to_owned());
+        bed.minter.prove(Arc::new(SourceSecret { value, version })).await
+    };
+    prove("2", &newer).await.expect("proved");
+    for (version, bad) in [("3", &*older), ("4", "no key")] {
+        let proof = prove(version, bad).await;
+        assert!(matches!(proof, Err(ProofError::Refused(_))), "{proof:?}");
+    }
+    assert!(bed.github.asked().is_empty());
 }

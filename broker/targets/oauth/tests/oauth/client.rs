@@ -15,7 +15,12 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use procura_contract::upstream::CLIENT;
-use procura_core::{kind::MintError, ports::Clock};
+use procura_core::{
+    kind::{MintError, ProofError},
+    ports::Clock,
+    source::SourceSecret,
+};
+use procura_wire::Secret;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, grant};
@@ -174,4 +179,22 @@ async fn the_probe_proves_the_client_without_making_a_token() {
     };
     assert!(probed.await.is_err());
     assert_eq!(bed.upstream.live(), 0);
+}
+
+#[tokio::test]
+async fn a_secret_is_proved_before_it_is_used_and_makes_no_token_for_that() {
+    let bed = Bed::new();
+    bed.minter.prove(version("2", CLIENT.1)).await.expect("proved");
+    for (number, bad) in [("3", "second"), ("4", "")] {
+        let proof = bed.minter.prove(version(number, bad)).await;
+        assert!(matches!(proof, Err(ProofError::Refused(_))), "{proof:?}");
+    }
+    assert_eq!(bed.upstream.live(), 0);
+}
+
+fn version(number: &str, secret: &str) -> Arc<SourceSecret> {
+    Arc::new(SourceSecret {
+        value: Secret::new(secret.to_owned()),
+        version: number.to_owned(),
+    })
 }

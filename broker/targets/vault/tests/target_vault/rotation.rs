@@ -1,8 +1,12 @@
 //! The broker's own token changes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use procura_core::kind::MintError;
+use procura_core::{
+    kind::{MintError, ProofError},
+    source::SourceSecret,
+};
+use procura_wire::Secret;
 use serde_json::json;
 
 use crate::{bed::Bed, on_both};
@@ -11,6 +15,7 @@ on_both! {
     no_mint_fails_while_the_token_rotates,
     a_token_that_stays_refused_is_given_up_at_the_deadline,
     the_source_may_hold_an_object,
+    a_token_is_proved_before_it_is_used,
 }
 
 async fn no_mint_fails_while_the_token_rotates(bed: &Bed) {
@@ -48,4 +53,23 @@ async fn the_source_may_hold_an_object(bed: &Bed) {
     bed.put_broker_token(&json!({ "token": token }).to_string()).await;
     let target = bed.target(json!({}));
     bed.minted(&bed.ask(&target), &*bed.open(&target)).await;
+}
+
+async fn a_token_is_proved_before_it_is_used(bed: &Bed) {
+    let minter = bed.open(&bed.target(json!({})));
+    minter.prove(version(&bed.broker_token().await)).await.expect("proved");
+    for bad in ["canary-wrong", "{}"] {
+        let proof = minter.prove(version(bad)).await;
+        assert!(
+            matches!(&proof, Err(ProofError::Refused(text)) if !text.contains("canary")),
+            "{proof:?}"
+        );
+    }
+}
+
+fn version(secret: &str) -> Arc<SourceSecret> {
+    Arc::new(SourceSecret {
+        value: Secret::new(secret.to_owned()),
+        version: "2".to_owned(),
+    })
 }
