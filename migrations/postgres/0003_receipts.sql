@@ -1,3 +1,5 @@
+-- Since this version an event of a record may be rotation: an operator rotated the secret of a target.
+
 -- What is kept of a credential beside its handle. A version that does not know these columns undoes by the handle alone.
 
 ALTER TABLE lease ADD COLUMN sealed   bytea;  -- the minter's receipt, sealed; none once gone

@@ -79,7 +79,7 @@ impl Access {
     {
         let attempt = move |secret: Arc<SourceSecret>| -> BoxFuture<'a, Attempt<T, Fault>> {
             match self.login(&secret) {
-                Ok(login) => Box::pin(work(login).map(attempted)),
+                Ok(login) => Box::pin(work(login).map(move |outcome| self.attempted(&secret.version, outcome))),
                 Err(fault) => Box::pin(ready(Attempt::Failed(fault))),
             }
         };
@@ -91,6 +91,22 @@ impl Access {
                 .await
                 .unwrap_or(Err(RotationError::Failed(Fault::Late)))
         })
+    }
+
+    /// What was refused once need not be tried by all who wait for a connection: they look for another version at once.
+    fn attempted<T>(&self, version: &str, outcome: Result<T, Fault>) -> Attempt<T, Fault> {
+        match outcome {
+            Ok(value) => Attempt::Done(value),
+            Err(fault) if fault.is_refusal() => {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                for login in open.extract_if(.., |login| login.version == version) {
+                    // Closed from here on; work under way ends as it would.
+                    drop(login.pool.close());
+                }
+                Attempt::SecretRefused(fault.to_string())
+            }
+            Err(fault) => Attempt::Failed(fault),
+        }
     }
 
     pub(crate) fn login(&self, secret: &SourceSecret) -> Result<Login, Fault> {
@@ -184,14 +200,6 @@ impl Login {
 
     pub(crate) async fn pause(&self, time: Duration) {
         self.clock.sleep(time).await;
-    }
-}
-
-fn attempted<T>(outcome: Result<T, Fault>) -> Attempt<T, Fault> {
-    match outcome {
-        Ok(value) => Attempt::Done(value),
-        Err(fault) if fault.is_refusal() => Attempt::SecretRefused(fault.to_string()),
-        Err(fault) => Attempt::Failed(fault),
     }
 }
 

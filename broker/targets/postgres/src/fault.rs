@@ -27,7 +27,8 @@ impl Fault {
 
     /// Whether the server refused the administrator's name or password.
     pub(crate) fn is_refusal(&self) -> bool {
-        self.code().is_some_and(|code| code == "28P01" || code == "28000")
+        matches!(self, Self::Sql(sqlx::Error::PoolClosed))
+            || self.code().is_some_and(|code| code == "28P01" || code == "28000")
     }
 
     /// Whether it is the administrator's credential that is at fault: it cannot be read, is refused, or may not do what

@@ -1,5 +1,6 @@
 //! A ledger in memory that passes the suite, with knobs for failures.
 
+mod filters;
 mod state;
 
 use std::{
@@ -22,7 +23,8 @@ use procura_core::{
 };
 use procura_wire::{Digest, Name};
 
-use state::{State, record_passes, session_passes};
+use filters::{record_passes, session_passes};
+use state::State;
 
 /// A ledger in memory.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the code of tests, kept in a library")]
 
 mod appends;
+mod kept;
 mod leases;
 mod listings;
 pub mod sample;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use procura_core::{ids::IssuanceId, ledger::Ledger, ports::BoxFuture};
 
 pub use appends::*;
+pub use kept::*;
 pub use leases::*;
 pub use listings::*;
 pub use sessions::*;

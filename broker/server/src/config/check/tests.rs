@@ -1,0 +1,145 @@
+use super::*;
+use crate::config::ConfigError;
+
+const GOOD: &str = r#"
+issuer = "https://broker.example.com"
+policies = "policies"
+[listen]
+address = "127.0.0.1:8420"
+plain_http_on_loopback = true
+[store]
+sqlite = "procura.sqlite"
+[keys.token]
+source = "own:keys.json"
+[sources.own]
+kind = "file"
+root = "secrets"
+"#;
+
+fn mistakes(text: &str) -> String {
+    let mistakes = check(text, Path::new("/etc/procura")).expect_err("mistakes");
+    let path = "procura.toml".into();
+    ConfigError { path, mistakes }.to_string()
+}
+
+#[test]
+fn a_small_file_is_enough() {
+    let config = check(GOOD, Path::new("/etc/procura")).expect("config");
+    assert_eq!(config.store, Store::Sqlite("/etc/procura/procura.sqlite".into()));
+    assert_eq!(config.token_keys, "own:keys.json");
+    let SourceConfig::File(own) = &config.sources["own"] else {
+        panic!("a file source")
+    };
+    assert_eq!(own.root, Path::new("/etc/procura/secrets"));
+    assert!(config.admin.ip().is_loopback());
+    assert_eq!(config.mint_budget, MINT_BUDGET);
+}
+
+#[test]
+fn req_002_plain_http_is_refused_unless_it_is_asked_for_on_loopback() {
+    let refused = "procura.toml:5: serve speaks TLS: name cert and key in [tls]; behind a proxy on this \
+                   machine listen on a loopback address and set plain_http_on_loopback = true";
+    assert_eq!(mistakes(&GOOD.replace("plain_http_on_loopback = true\n", "")), refused);
+    assert_eq!(mistakes(&GOOD.replace("127.0.0.1:8420", "0.0.0.0:8420")), refused);
+    let served = GOOD.replace("127.0.0.1:8420", "0.0.0.0:8420") + "[tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n";
+    assert!(check(&served, Path::new("/")).is_ok());
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    insta::assert_snapshot!(
+        mistakes(&GOOD.replace("sqlite", "sqlit")),
+        @"procura.toml:8: unknown field `sqlit`, expected `sqlite` or `postgres_url_file`"
+    );
+}
+
+#[test]
+fn every_mistake_is_listed() {
+    let text = GOOD
+        .replace("https://broker.example.com", "http://broker.example.com/")
+        .replace("procura.sqlite", ".procura/store.sqlite")
+        .replace("own:keys.json", "owm:keys.json");
+    insta::assert_snapshot!(mistakes(&format!("mint_budget = \"1s\"{text}")), @"
+    procura.toml:2: issuer must have a host, and no user, query, fragment or slash at its end
+    procura.toml:2: issuer must be https
+    procura.toml: /etc/procura/.procura/store.sqlite: what lies under .procura/ is for `procura dev` only
+    procura.toml:10: keys.token.source: there is no [sources.owm]
+    procura.toml:1: mint_budget is a time between 5s and 60s
+    ");
+}
+
+#[test]
+fn a_key_that_seals_is_a_reference_like_the_others() {
+    let with = |source: &str| {
+        GOOD.replace(
+            "[sources.own]",
+            &format!("[keys.seal]\nsource = \"{source}\"\n[sources.own]"),
+        )
+    };
+    let config = check(&with("own:seal.json"), Path::new("/")).expect("config");
+    assert_eq!(config.seal_keys.as_deref(), Some("own:seal.json"));
+    assert_eq!(
+        mistakes(&with("owm:seal.json")),
+        "procura.toml:12: keys.seal.source: there is no [sources.owm]"
+    );
+}
+
+#[test]
+fn every_mistake_of_a_source_is_listed_with_its_key() {
+    let vault = r#"
+[sources.vault]
+kind = "vault"
+address = "http://vault.example.com"
+namespace = "team/"
+approle = { role_id = "r", mount = "auth/approle" }
+kubernetes = { role = "r", token_file = "token" }
+mounts = { "/kv" = 2 }
+"#;
+    insta::assert_snapshot!(mistakes(&format!("{GOOD}{vault}")), @r#"
+    procura.toml:15: [sources.vault] address: secrets are sent over https only (plain http on loopback excepted)
+    procura.toml:15: [sources.vault] approle, kubernetes: name one way to log in only
+    procura.toml:15: [sources.vault] namespace: "team/" is no path of a namespace, such as team or team/prod
+    procura.toml:15: [sources.vault] mounts: "/kv" is no path of a mount
+    procura.toml:15: [sources.vault] approle.secret_id_file is missing
+    procura.toml:15: [sources.vault] approle.mount: "auth/approle" is no path of an auth method, such as approle (without auth/)
+    "#);
+    let more = vault.replace("role_id", "roleid");
+    insta::assert_snapshot!(mistakes(&format!("{GOOD}{more}")), @"procura.toml:15: unknown field `roleid`, expected one of `mount`, `role_id`, `secret_id_file`");
+    let other = vault.replace("kind = \"vault\"", "kind = \"chest\"");
+    insta::assert_snapshot!(mistakes(&format!("{GOOD}{other}")), @"procura.toml:16: unknown variant `chest`, expected one of `file`, `vault`, `aws`");
+}
+
+#[test]
+fn files_of_a_source_are_taken_from_the_folder_of_the_file() {
+    let vault = "\n[sources.vault]\nkind = \"vault\"\naddress = \"https://v.example.com\"\nmounts = { kv = 2 }\n";
+    for (line, file) in [
+        ("token_file = \"t\"", "token_file: Some(\"/etc/procura/t\")"),
+        (
+            "approle = { role_id = \"r\", secret_id_file = \"s\" }",
+            "secret_id_file: \"/etc/procura/s\"",
+        ),
+        (
+            "jwt = { role = \"r\", token_file = \"t\" }",
+            "token_file: \"/etc/procura/t\"",
+        ),
+        (
+            "kubernetes = { role = \"r\", token_file = \"/run/t\" }",
+            "token_file: \"/run/t\"",
+        ),
+        (
+            "ca_file = \"ca\"\ntoken_file = \"t\"",
+            "ca_file: Some(\"/etc/procura/ca\")",
+        ),
+    ] {
+        let config = check(&format!("{GOOD}{vault}{line}"), Path::new("/etc/procura")).expect("config");
+        assert!(format!("{config:?}").contains(file), "{file}");
+    }
+}
+
+#[test]
+fn the_brokers_own_issuer_is_http_only_on_loopback_and_on_purpose() {
+    let on_loopback = GOOD.replace("https://broker.example.com", "http://127.0.0.1:8420");
+    assert!(check(&on_loopback, Path::new("/")).is_ok());
+    let elsewhere = GOOD.replace("https://broker.example.com", "http://broker.example.com");
+    assert_eq!(mistakes(&elsewhere), "procura.toml:2: issuer must be https");
+}
