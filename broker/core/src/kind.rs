@@ -286,8 +286,8 @@ pub enum ProofError {
 pub struct Rotated {
     /// In words for the operator, without a secret: `log-in procura_b has a new password`.
     pub did: String,
-    /// The source's new version.
-    pub version: String,
+    /// The source's new version; `None` where the target keeps what was rotated itself.
+    pub version: Option<String>,
 }
 
 /// Nothing was rotated: the source has what it had. Holds no secret.

@@ -8,7 +8,7 @@ use crate::{
     exchange::store_reason,
     ids::IssuanceId,
     judgement::OperatorAction,
-    kind::{Minter, RotateError},
+    kind::{Minter, RotateError, Rotated},
     ledger::{AppendError, Conditions, Event, Outcome},
     operator::{Operator, permit},
     ports::{Ports, Snapshot},
@@ -85,12 +85,19 @@ async fn attempt(ports: &Ports, target: &Name, staged: &Staged, minter: &dyn Min
         return failed(target, text);
     }
     match minter.rotate().await {
-        Ok(rotated) => {
+        Ok(Rotated { did, version: None }) => RotationReport {
+            status: RotationStatus::Done,
+            ..failed(target, did)
+        },
+        Ok(Rotated {
+            did,
+            version: Some(version),
+        }) => {
             // Asked for at once, so that the answer can say whether it is in use.
             let seen = staged.current().await;
             staged::tend(staged, minter).await;
             let stage = staged.stage();
-            let in_use = seen.is_ok() && stage.active.as_ref() == Some(&rotated.version);
+            let in_use = seen.is_ok() && stage.active.as_ref() == Some(&version);
             let problem = stage
                 .problem
                 .map(|problem| format!("; it is not in use yet: {problem}"));
@@ -101,8 +108,8 @@ async fn attempt(ports: &Ports, target: &Name, staged: &Staged, minter: &dyn Min
                 } else {
                     RotationStatus::Begun
                 },
-                detail: rotated.did + &problem.filter(|_| !in_use).unwrap_or_default(),
-                source_version: Some(rotated.version),
+                detail: did + &problem.filter(|_| !in_use).unwrap_or_default(),
+                source_version: Some(version),
                 old_until: Some(ports.clock.now() + GRACE),
             }
         }

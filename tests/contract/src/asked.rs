@@ -139,6 +139,23 @@ impl Source for GivenSource {
         drop(held);
         self.current()
     }
+
+    /// The next number is the new version.
+    #[expect(clippy::disallowed_methods, reason = "kept as the source keeps it")]
+    fn write<'a>(&'a self, value: &'a Secret, expected: &'a str) -> BoxFuture<'a, Result<String, SourceError>> {
+        let mut held = self.held();
+        let written = match held.1.version.parse::<u32>() {
+            Ok(number) if held.1.version == expected => {
+                held.1 = version(value.expose(), &(number + 1).to_string());
+                Ok(held.1.version.clone())
+            }
+            _ => Err(SourceError {
+                reference: "given:secret".to_owned(),
+                problem: format!("it has version {}, not {expected}", held.1.version),
+            }),
+        };
+        Box::pin(async { written })
+    }
 }
 
 /// One mint: five minutes of the grant `read` for the user `corp/alice` through the agent `corp/bot`.

@@ -6,6 +6,7 @@ mod github;
 mod vault;
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::Path,
@@ -93,28 +94,30 @@ impl External {
     /// Compares what lives there with what the broker says: the error tells of what lives and is on no lease, or is on
     /// one that is live and does not.
     pub async fn compare(&self, leases: &[Value]) -> Result<(), Fault> {
-        let of = |state: &str| -> Vec<&str> {
+        let of = |state: &str| -> BTreeSet<String> {
             let chosen = leases.iter().filter(|lease| lease["state"] == state);
-            chosen.filter_map(|lease| lease["handle"].as_str()).collect()
+            chosen
+                .filter_map(|lease| lease["handle"].as_str().map(str::to_owned))
+                .collect()
         };
         let (live, undoing) = (of("live"), of("undoing"));
-        let agrees = match self {
-            Self::Vault(vault) => {
-                let there = vault.handles().await?;
-                there.len() == live.len() && live.iter().all(|handle| there.contains(*handle))
-            }
+        let (there, known) = match self {
+            Self::Vault(vault) => (vault.handles().await?, live.clone()),
             // It lists no tokens. An interrupted mint may have made one.
-            Self::Github(github) => (live.len()..=live.len() + undoing.len()).contains(&github.server.live()),
-            // Nothing ends a session there.
-            Self::Aws(aws) => {
-                let there = aws.sessions();
-                let known = |handle: &String| live.contains(&&**handle) || undoing.contains(&&**handle);
-                there.iter().all(known) && live.iter().all(|handle| there.contains(*handle))
+            Self::Github(github) => {
+                let (least, most, there) = (live.len(), live.len() + undoing.len(), github.server.live());
+                return match (least..=most).contains(&there) {
+                    true => Ok(()),
+                    false => Err(format!("{there} tokens live at GitHub, {least} to {most} by the leases").into()),
+                };
             }
+            // Nothing ends a session there.
+            Self::Aws(aws) => (aws.sessions(), live.union(&undoing).cloned().collect()),
         };
-        match agrees {
+        let (more, less): (Vec<_>, Vec<_>) = (there.difference(&known).collect(), live.difference(&there).collect());
+        match more.is_empty() && less.is_empty() {
             true => Ok(()),
-            false => Err(format!("what lives at {} is not what the leases say: {leases:?}", self.kind()).into()),
+            false => Err(format!("lives without a lease: {more:?}; on a live lease and not there: {less:?}").into()),
         }
     }
 }

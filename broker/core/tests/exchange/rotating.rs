@@ -92,7 +92,7 @@ impl Minter for Rotating {
             *version += 1;
             Rotated {
                 did: "log-in b has a new password".to_owned(),
-                version: version.to_string(),
+                version: Some(version.to_string()),
             }
         });
         async { outcome }.boxed()

@@ -32,7 +32,7 @@ const ATTEMPTS: u32 = 3;
 pub(crate) struct Access {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
-    source: Arc<dyn Source>,
+    pub(crate) source: Arc<dyn Source>,
     /// Newest first, two at most: callers that still hold the version before must not thrash.
     open: Mutex<Vec<Login>>,
 }
@@ -146,15 +146,25 @@ impl Access {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "taken apart for the SDK, which signs with it")]
-fn credentials(secret: &Secret) -> Result<Credentials, Fault> {
+#[expect(clippy::disallowed_methods, reason = "taken apart for what it is used for")]
+fn read(secret: &Secret) -> Result<AccessKey, Fault> {
     // What serde says may show parts of the secret.
-    let key: AccessKey = serde_json::from_str(secret.expose()).map_err(|_| {
+    serde_json::from_str(secret.expose()).map_err(|_| {
         Fault::Other(
             "the source's secret is not {\"access_key_id\", \"secret_access_key\"}, with \"session_token\" for a temporary key"
                 .to_owned(),
         )
-    })?;
+    })
+}
+
+/// The public half of a key.
+pub(crate) fn key_id(secret: &Secret) -> Result<String, Fault> {
+    Ok(read(secret)?.access_key_id)
+}
+
+#[expect(clippy::disallowed_methods, reason = "taken apart for the SDK, which signs with it")]
+fn credentials(secret: &Secret) -> Result<Credentials, Fault> {
+    let key = read(secret)?;
     let token = key.session_token.map(|token| token.expose().to_owned());
     let secret = key.secret_access_key.expose();
     Ok(Credentials::new(key.access_key_id, secret, token, None, "procura"))
@@ -186,17 +196,17 @@ async fn before<T>(clock: &dyn Clock, deadline: Duration, work: impl Future<Outp
 mod tests {
     use super::*;
 
-    fn read(secret: &str) -> Result<Credentials, Fault> {
+    fn taken(secret: &str) -> Result<Credentials, Fault> {
         credentials(&Secret::new(secret.to_owned()))
     }
 
     #[test]
     fn a_key_is_read_and_never_shown() {
         let key =
-            read(r#"{"access_key_id":"AKIA1","secret_access_key":"hunter2","session_token":"hunter3"}"#).expect("key");
+            taken(r#"{"access_key_id":"AKIA1","secret_access_key":"hunter2","session_token":"hunter3"}"#).expect("key");
         assert_eq!((key.access_key_id(), key.session_token()), ("AKIA1", Some("hunter3")));
         assert_eq!(
-            read(r#"{"access_key_id":"AKIA1","secret_access_key":"x"}"#)
+            taken(r#"{"access_key_id":"AKIA1","secret_access_key":"x"}"#)
                 .expect("key")
                 .session_token(),
             None
@@ -207,7 +217,7 @@ mod tests {
             r#"{"access_key_id":"AKIA1","secret_access_key":7}"#,
             r#"{"access_key_id":"AKIA1","secret_access_key":"hunter2","password":"hunter2"}"#,
         ] {
-            let text = read(bad).expect_err("refused").to_string();
+            let text = taken(bad).expect_err("refused").to_string();
             assert!(text.contains("access_key_id") && !text.contains("hunter2"), "{text}");
         }
     }

@@ -8,6 +8,7 @@ mod minter;
 mod name;
 mod request;
 mod revoke;
+mod rotate;
 mod settings;
 mod statement;
 

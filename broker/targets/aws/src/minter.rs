@@ -9,7 +9,7 @@ use aws_sdk_sts::{
 use procura_core::{
     Timestamp,
     ids::Handle,
-    kind::{MintError, MintOrder, Minted, Minter, ProofError, UndoError, Undoable},
+    kind::{MintError, MintOrder, Minted, Minter, ProofError, RotateError, Rotated, UndoError, Undoable},
     ports::BoxFuture,
     source::{RotationError, SourceSecret},
 };
@@ -20,7 +20,7 @@ use crate::{
     access::{Access, Login, unlogged},
     fault::Fault,
     request::{LATE, Request, seconds},
-    revoke,
+    revoke, rotate,
 };
 
 /// How long an undo, a probe or an inventory may take before it is asked for again.
@@ -81,6 +81,18 @@ impl Minter for AwsMinter {
                 fault => ProofError::Failed(fault.to_string()),
             })
         })
+    }
+
+    fn rotate(&self) -> BoxFuture<'_, Result<Rotated, RotateError>> {
+        Box::pin(rotate::rotate(self))
+    }
+
+    fn retire<'a>(
+        &'a self,
+        old: Arc<SourceSecret>,
+        active: Arc<SourceSecret>,
+    ) -> BoxFuture<'a, Result<(), ProofError>> {
+        Box::pin(async move { rotate::retire(self, &old, &active).await })
     }
 }
 

@@ -46,6 +46,13 @@ pub(crate) const TARGET_KEYS: &[Key] = &[
         doc: "deny-older-than: a session is ended early by a policy on its role that denies it everything. Without it a \
               session lives until its end.",
     },
+    Key {
+        name: "rotate_key",
+        ty: KeyType::Bool,
+        required: false,
+        doc: "true: procura rotate makes a new access key of the broker's user and deletes the one before after the grace \
+              time. The source must be writable.",
+    },
 ];
 
 /// The one way to end a session early.
@@ -60,6 +67,7 @@ pub(crate) struct Settings {
     pub(crate) endpoint: Option<String>,
     pub(crate) iam_endpoint: Option<String>,
     pub(crate) revokes: bool,
+    pub(crate) rotates: bool,
     /// The longest `max_ttl` of its grants, seconds.
     pub(crate) longest: u64,
 }
@@ -113,10 +121,12 @@ impl Settings {
                 "is not deny-older-than; leave it out where nothing ends a session early",
             );
         }
-        if text("iam_endpoint").is_some() && revoke.is_none() {
+        let rotates = target.settings.get("rotate_key").and_then(|value| value.as_bool());
+        let rotates = rotates.unwrap_or(false);
+        if text("iam_endpoint").is_some() && revoke.is_none() && !rotates {
             fault(
                 "iam_endpoint",
-                "is of use with revoke only; take it out, or add revoke = \"deny-older-than\"",
+                "is of use with revoke and rotate_key only; take it out, or add revoke = \"deny-older-than\"",
             );
         }
         faults.extend(target.grants.iter().flat_map(|(name, grant)| {
@@ -135,6 +145,7 @@ impl Settings {
                 endpoint: text("endpoint"),
                 iam_endpoint: text("iam_endpoint"),
                 revokes: revoke.is_some(),
+                rotates,
                 longest: target
                     .grants
                     .values()

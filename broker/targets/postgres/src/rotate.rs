@@ -95,7 +95,7 @@ pub(crate) async fn rotate(minter: &PostgresMinter) -> Result<Rotated, RotateErr
     let _ = connection.close().await;
     Ok(Rotated {
         did: format!("log-in {next} has a new password; {user} keeps its own for the grace time"),
-        version,
+        version: Some(version),
     })
 }
 

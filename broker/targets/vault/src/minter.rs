@@ -9,11 +9,11 @@ use std::{
 use procura_core::{
     Timestamp,
     ids::Handle,
-    kind::{MintError, MintOrder, Minted, Minter, ProofError, UndoError, Undoable},
+    kind::{MintError, MintOrder, Minted, Minter, ProofError, RotateError, Rotated, UndoError, Undoable},
     ports::BoxFuture,
     source::SourceSecret,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     access::{Access, Login},
@@ -88,6 +88,20 @@ impl Minter for VaultMinter {
                 Err(Fault::Refused(problem)) => Err(ProofError::Refused(problem)),
                 Err(fault) => Err(ProofError::Failed(fault.to_string())),
             }
+        })
+    }
+
+    /// Vault makes and keeps the engine's own credential; nobody else sees it, and the one before is gone at once.
+    fn rotate(&self) -> BoxFuture<'_, Result<Rotated, RotateError>> {
+        Box::pin(async move {
+            let path = self.settings.rotate_path.as_ref().ok_or(RotateError::Unable)?;
+            let asked =
+                self.patiently(|login| async move { login.ask(path, Some(&Map::new())).await?.wanted(path).map(drop) });
+            asked.await.map_err(|error| RotateError::Failed(error.to_string()))?;
+            Ok(Rotated {
+                did: format!("Vault has rotated {path}"),
+                version: None,
+            })
         })
     }
 }

@@ -35,6 +35,12 @@ pub(crate) const TARGET_KEYS: &[Key] = &[
         required: false,
         doc: "PEM file of the only certificate authorities to trust; the system's if unset.",
     },
+    Key {
+        name: "rotate_path",
+        ty: KeyType::Text,
+        required: false,
+        doc: "What procura rotate writes to, so that Vault rotates an engine's own credential: database/rotate-root/NAME.",
+    },
 ];
 
 /// A target's own keys.
@@ -44,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) namespace: Option<String>,
     pub(crate) token_role: String,
     pub(crate) ca_file: Option<String>,
+    pub(crate) rotate_path: Option<String>,
     /// Every policy that one of its grants names.
     pub(crate) policies: BTreeSet<String>,
     /// Whether one of its grants reads or writes a path.
@@ -77,6 +84,14 @@ impl Settings {
         if !is_segment(&token_role) {
             fault("token_role", "is no name of a token role");
         }
+        let rotate_path = text("rotate_path");
+        let rotates = |path: &String| is_path(path) && path.split('/').any(|part| part.starts_with("rotate"));
+        if rotate_path.as_ref().is_some_and(|path| !rotates(path)) {
+            fault(
+                "rotate_path",
+                "is no path such as database/rotate-root/orders or aws/config/rotate-root",
+            );
+        }
         let grants = target.grants.iter();
         faults.extend(grants.flat_map(|(name, grant)| grant::faults(name, grant)));
         match (address, faults.is_empty()) {
@@ -85,6 +100,7 @@ impl Settings {
                 namespace,
                 token_role,
                 ca_file: text("ca_file"),
+                rotate_path,
                 policies: target.grants.values().flat_map(grant::policies).collect(),
                 has_paths: target.grants.values().any(|grant| grant::path(grant).is_some()),
             }),

@@ -1,9 +1,6 @@
 //! Undoing in numbers: a target that is away with much to undo, and a store that holds many live leases.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use futures_util::{
     StreamExt, TryStreamExt,
@@ -19,6 +16,7 @@ use procura_e2e::{
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::time::Instant;
 
 /// The target that stays up while the first is away.
 const OTHER: &str = "other-db";

@@ -142,6 +142,26 @@ impl Bed {
         identity.arn.unwrap_or_default()
     }
 
+    /// A key of a user of its own, as the source keeps it.
+    pub(crate) async fn users_key(&self) -> String {
+        self.iam
+            .create_user()
+            .user_name(&self.role)
+            .send()
+            .await
+            .expect("a user");
+        let made = self.iam.create_access_key().user_name(&self.role).send().await;
+        let made = made.expect("a key").access_key.expect("a key");
+        json!({ "access_key_id": made.access_key_id, "secret_access_key": made.secret_access_key }).to_string()
+    }
+
+    /// Ids of that user's keys.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        let listed = self.iam.list_access_keys().user_name(&self.role).send().await;
+        let listed = listed.expect("a list").access_key_metadata;
+        listed.into_iter().filter_map(|key| key.access_key_id).collect()
+    }
+
     /// Names of the role's inline policies.
     pub(crate) async fn policies(&self) -> Vec<String> {
         let listed = self.iam.list_role_policies().role_name(&self.role).send().await;

@@ -10,8 +10,8 @@ use std::{
 
 use procura_contract::recorder::{Seen, Turn};
 use procura_core::{
-    kind::{MintError, ProofError},
-    source::SourceSecret,
+    kind::{MintError, ProofError, RotateError},
+    source::{Source, SourceSecret},
 };
 use procura_wire::Secret;
 
@@ -130,4 +130,52 @@ fn version(secret: &str) -> Arc<SourceSecret> {
         value: Secret::new(secret.to_owned()),
         version: "2".to_owned(),
     })
+}
+
+#[tokio::test]
+async fn keys_take_turns_and_the_old_one_is_deleted_by_the_new_one() {
+    let mut bed = Bed::new().await;
+    bed.own["rotate_key"] = true.into();
+    let first = bed.users_key().await;
+    bed.source.rotate(&first, "1");
+    let minter = bed.minter();
+    let first = bed.source.refetch().await.expect("the key");
+    let rotated = minter.rotate().await.expect("rotated");
+    assert_eq!(rotated.version.as_deref(), Some("2"));
+    let second = bed.source.refetch().await.expect("the key");
+    assert!(
+        first.value != second.value && bed.keys().await.len() == 2,
+        "both work for the grace time"
+    );
+    let third = minter.rotate().await;
+    assert!(
+        matches!(&third, Err(RotateError::Failed(text)) if text.contains("two keys")),
+        "{third:?}"
+    );
+    for _ in 0..2 {
+        let retired = minter.retire(Arc::clone(&first), Arc::clone(&second)).await;
+        retired.expect("retired");
+        let keys = bed.keys().await;
+        assert!(keys.len() == 1 && rotated.did.contains(&keys[0]), "{keys:?}");
+    }
+    assert!(bed.mint(&bed.ask()).await.is_ok(), "with the new one");
+    bed.own["rotate_key"] = false.into();
+    assert_eq!(bed.minter().rotate().await, Err(RotateError::Unable));
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_written_or_proved_is_deleted_again() {
+    let mut bed = Bed::new().await;
+    bed.own["rotate_key"] = true.into();
+    let first = bed.users_key().await;
+    bed.source.rotate(&first, "1");
+    bed.source.refetch().await.expect("the key");
+    // Somebody else is quicker.
+    bed.source.rotate(&first, "7");
+    let rotated = bed.minter().rotate().await;
+    assert!(
+        matches!(&rotated, Err(RotateError::Failed(text)) if text.contains("version 7")),
+        "{rotated:?}"
+    );
+    assert_eq!(bed.keys().await.len(), 1);
 }

@@ -38,7 +38,7 @@ async fn an_undo_denies_this_session_everything_and_no_other() {
     minter.undo(asked.undoable(None)).await.expect("undone");
     minter.undo(asked.undoable(None)).await.expect("undone once more");
     let name = handle(&asked).to_string();
-    assert_eq!(bed.policies().await, [name.clone()]);
+    assert_eq!(bed.policies().await, std::slice::from_ref(&name));
     let puts = bed.asked_of("PutRolePolicy");
     assert_eq!((&puts[0]["RoleName"], &puts[0]["PolicyName"]), (&bed.role, &name));
     let policy: Value = serde_json::from_str(&puts[0]["PolicyDocument"]).expect("JSON");

@@ -33,6 +33,7 @@ path "auth/token/lookup-accessor" { capabilities = ["update"] }
 path "auth/token/revoke-accessor" { capabilities = ["update"] }
 path "sys/leases/lookup"          { capabilities = ["update"] }
 path "sys/leases/renew"           { capabilities = ["update"] }
+path "db-ID/rotate-root/*"        { capabilities = ["update"] }
 "#;
 /// What the policy of the grants permits; `ID` is the bed's.
 const CHILD: &str = r#"
@@ -151,8 +152,11 @@ impl Bed {
 
     async fn set_up(&self) {
         let id = &self.id;
-        self.policy(&format!("broker-{id}"), &BROKER.replace("ROLE", &self.role()))
-            .await;
+        self.policy(
+            &format!("broker-{id}"),
+            &BROKER.replace("ROLE", &self.role()).replace("ID", id),
+        )
+        .await;
         self.policy(&self.child(), &CHILD.replace("ID", id)).await;
         self.token_role(json!({})).await;
         for engine in ["kv", "pki", "ssh", "database"] {

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use procura_core::{
-    kind::{MintError, ProofError},
+    kind::{MintError, ProofError, RotateError},
     source::SourceSecret,
 };
 use procura_wire::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{bed::Bed, on_both};
 
@@ -16,6 +16,7 @@ on_both! {
     a_token_that_stays_refused_is_given_up_at_the_deadline,
     the_source_may_hold_an_object,
     a_token_is_proved_before_it_is_used,
+    an_engines_own_credential_is_rotated_by_its_path,
 }
 
 async fn no_mint_fails_while_the_token_rotates(bed: &Bed) {
@@ -65,6 +66,30 @@ async fn a_token_is_proved_before_it_is_used(bed: &Bed) {
             "{proof:?}"
         );
     }
+}
+
+/// Of a real server's database many tests share the one credential, so only the fake's is rotated.
+async fn an_engines_own_credential_is_rotated_by_its_path(bed: &Bed) {
+    let minter = |path: Value| {
+        let mut target = bed.target(json!({}));
+        target.settings.insert("rotate_path".to_owned(), path);
+        bed.open(&target)
+    };
+    let path = format!("db-{}/rotate-root/db", bed.id);
+    if bed.fake.is_some() {
+        let rotated = minter(json!(path)).rotate().await.expect("rotated");
+        assert_eq!(
+            (rotated.did, rotated.version),
+            (format!("Vault has rotated {path}"), None)
+        );
+    }
+    let elsewhere = minter(json!("other/rotate-root/db")).rotate().await;
+    assert!(
+        matches!(&elsewhere, Err(RotateError::Failed(text)) if text.contains("other/rotate-root/db")),
+        "{elsewhere:?}"
+    );
+    let without = bed.open(&bed.target(json!({})));
+    assert_eq!(without.rotate().await, Err(RotateError::Unable));
 }
 
 fn version(secret: &str) -> Arc<SourceSecret> {
