@@ -319,6 +319,11 @@ pub trait Minter: Send + Sync {
     /// Handles of this installation that exist at the target.
     fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>>;
 
+    /// Clears away what undoing left at the target and nobody needs any more; once a day.
+    fn tidy(&self) -> BoxFuture<'_, Result<(), UndoError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Proves a version of the target's own credential by what a mint does with it; nothing stays.
     fn prove<'a>(&'a self, _secret: Arc<SourceSecret>) -> BoxFuture<'a, Result<(), ProofError>> {
         Box::pin(async { Ok(()) })

@@ -371,7 +371,8 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(30 * 60);
 impl Stored {
     /// The issuance that made the credential: an earlier one where it was served again.
     pub fn made_by(&self) -> IssuanceId {
-        let shared = self.index.about.filter(|_| self.index.event == Event::Exchange);
+        let issued = (self.index.event, self.index.outcome) == (Event::Exchange, Outcome::Issued);
+        let shared = self.index.about.filter(|_| issued);
         shared.unwrap_or(self.id)
     }
 }
@@ -582,8 +583,9 @@ pub trait Ledger: Send + Sync {
     /// Notes that what hung on earlier bundles and not on this one, which is kept, was withdrawn.
     fn settle_bundle(&self, digest: Digest) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// The content of the bundle that was settled last.
-    fn settled_bundle(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
+    /// The content of the bundle that was settled last; `None` where this one was settled ever, as by a replica that is
+    /// behind.
+    fn settled_bundle(&self, unless: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
     /// The content of a bundle that was ever active.
     fn bundle(&self, digest: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;

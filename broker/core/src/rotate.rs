@@ -73,7 +73,8 @@ pub async fn rotate(
 }
 
 async fn attempt(ports: &Ports, target: &Name, staged: &Staged, minter: &dyn Minter) -> RotationReport {
-    if let Err(error) = staged.current().await {
+    // Another replica may have rotated a moment ago.
+    if let Err(error) = staged.refetch().await {
         return failed(target, error.to_string());
     }
     let stage = staged.stage();

@@ -34,6 +34,11 @@ pub trait Source: Send + Sync {
     /// The current secret: from the cache while it is fresh, for a bounded time also when the source is away.
     fn current(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>>;
 
+    /// The version that the source itself has now, past every cache.
+    fn newest(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        Box::pin(async { Ok(self.refetch().await?.version.clone()) })
+    }
+
     /// Asks the source itself, past the cache; callers that wait at the same time share one fetch.
     fn refetch(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>>;
 

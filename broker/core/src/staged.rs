@@ -6,6 +6,7 @@ mod state;
 use std::{
     collections::BTreeSet,
     future::pending,
+    panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -238,6 +239,16 @@ impl Source for Staged {
         async { self.seen(self.source.refetch().await?) }.boxed()
     }
 
+    fn newest(&self) -> BoxFuture<'_, Result<String, SourceError>> {
+        async {
+            let newest = self.source.refetch().await?;
+            let version = newest.version.clone();
+            self.seen(newest)?;
+            Ok(version)
+        }
+        .boxed()
+    }
+
     fn refused<'a>(
         &'a self,
         version: &'a str,
@@ -311,7 +322,10 @@ pub async fn run(ports: Arc<Ports>) {
             {
                 let (name, staged, minter) = (name.clone(), Arc::clone(staged), Arc::clone(minter));
                 work.push(async move {
-                    tend(&staged, &*minter).await;
+                    // One that panics ends the proofs of no other.
+                    if AssertUnwindSafe(tend(&staged, &*minter)).catch_unwind().await.is_err() {
+                        tracing::error!(target_name = %name, "a proof or a retirement panicked");
+                    }
                     name
                 });
             }

@@ -17,7 +17,7 @@ use futures_util::{
     future::{BoxFuture, Either, join_all, select},
     stream::{self, FuturesUnordered},
 };
-use procura_wire::Name;
+use procura_wire::{Name, Secret};
 
 use crate::{
     Timestamp,
@@ -34,6 +34,8 @@ use lanes::{Lanes, Said, WIDTH};
 
 /// Time after an intent's deadline during which nobody else touches it.
 pub const MARGIN: Duration = Duration::from_secs(5);
+/// How long after its end nobody is asked about what ends by itself: clocks differ.
+pub const LAPSED: Duration = Duration::from_secs(5 * 60);
 /// Longest time that one attempt takes; nobody else takes the lease meanwhile.
 const ATTEMPT: Duration = Duration::from_secs(20);
 const VISIBILITY: Duration = Duration::from_secs(30);
@@ -183,14 +185,15 @@ async fn undo(ports: &Ports, lease: Lease) -> Said {
 
 /// One attempt at a lease that this replica has taken.
 async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> (Said, Undone) {
-    let (handle, target, lapses) = (&lease.handle, &lease.target, lease.kept.lapses);
-    if lapses.is_some_and(|lapses| lapses <= ports.clock.now()) {
+    let (handle, target, over) = (&lease.handle, &lease.target, over(lease));
+    if over.is_some_and(|over| over <= ports.clock.now()) {
         return (Said::Nothing, Undone::Gone);
     }
-    let (said, problem) = match minter_of(&ports.active.snapshot(), lease) {
-        Ok(minter) => match take_back(ports, &*minter, lease, time).await {
+    let found = minter_of(&ports.active.snapshot(), lease).and_then(|minter| Ok((minter, receipt(ports, lease)?)));
+    let (said, problem) = match found {
+        Ok((minter, receipt)) => match take_back(ports, &*minter, (lease, receipt), time).await {
             Ok(()) => return (Said::Gone, Undone::Gone),
-            Err(UndoError::Never) if let Some(at) = lapses => {
+            Err(UndoError::Never) if let Some(at) = over => {
                 let problem = UndoError::Never.to_string();
                 return (Said::Nothing, Undone::Retry { at, problem });
             }
@@ -213,15 +216,29 @@ async fn ask(ports: &Ports, lease: &Lease, time: Duration) -> (Said, Undone) {
     (said, Undone::Retry { at, problem })
 }
 
-async fn take_back(ports: &Ports, minter: &dyn Minter, lease: &Lease, time: Duration) -> Result<(), UndoError> {
-    let sealed = lease.kept.sealed.as_ref();
-    let receipt = sealed.map(|sealed| ports.sealer.open(lease.id, sealed)).transpose();
-    let receipt = receipt.map_err(|error| UndoError::Failed(error.to_string()))?;
+/// When a lease needs no undoing any more, whatever clock its target goes by.
+fn over(lease: &Lease) -> Option<Timestamp> {
+    lease.kept.lapses.map(|lapses| lapses + LAPSED)
+}
+
+async fn take_back(
+    ports: &Ports,
+    minter: &dyn Minter,
+    (lease, receipt): (&Lease, Option<Secret>),
+    time: Duration,
+) -> Result<(), UndoError> {
     let undoable = Undoable {
         handle: &lease.handle,
         receipt: receipt.as_ref(),
     };
     within(ports, time, minter.undo(undoable)).await
+}
+
+/// A key that is missing says nothing of the target.
+fn receipt(ports: &Ports, lease: &Lease) -> Result<Option<Secret>, String> {
+    let sealed = lease.kept.sealed.as_ref();
+    let receipt = sealed.map(|sealed| ports.sealer.open(lease.id, sealed)).transpose();
+    receipt.map_err(|error| error.to_string())
 }
 
 /// The minter of the place where the lease's credential was made. Any other place would confirm that
@@ -295,7 +312,7 @@ async fn undo_one(ports: &Ports, id: IssuanceId) -> Fate {
     let fate = match (&undone, said) {
         (Undone::Gone, _) => Fate::Gone,
         // Only what lapses is put off without having been asked in vain.
-        (Undone::Retry { at, .. }, Said::Nothing) if lease.kept.lapses == Some(*at) => Fate::Until(*at),
+        (Undone::Retry { at, .. }, Said::Nothing) if over(&lease) == Some(*at) => until(&lease),
         (Undone::Retry { .. }, _) => Fate::Queued,
     };
     match ports.ledger.settle(lease.id, lease.owner, undone).await {
@@ -308,11 +325,11 @@ async fn undo_one(ports: &Ports, id: IssuanceId) -> Fate {
 async fn fate(ports: &Ports, id: IssuanceId) -> Fate {
     match ports.ledger.lease(id).await {
         Ok(Some(lease)) if lease.state == LeaseState::Gone => Fate::Gone,
-        Ok(Some(Lease {
-            next_attempt: Some(at),
-            kept,
-            ..
-        })) if kept.lapses == Some(at) => Fate::Until(at),
+        Ok(Some(lease)) if lease.next_attempt.is_some() && lease.next_attempt == over(&lease) => until(&lease),
         _ => Fate::Queued,
     }
+}
+
+fn until(lease: &Lease) -> Fate {
+    lease.kept.lapses.map_or(Fate::Queued, Fate::Until)
 }

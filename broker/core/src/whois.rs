@@ -120,9 +120,10 @@ async fn find(ports: &Ports, clue: Clue) -> Result<Option<Found>, Reason> {
             (id, Some(handle))
         }
     };
-    let lease = ports.ledger.lease(id).await.map_err(store_reason)?;
     let record = ports.ledger.record(id).await.map_err(store_reason)?;
     let record = record.filter(|record| record.index.event == Event::Exchange);
+    let made_by = record.as_ref().map_or(id, Stored::made_by);
+    let lease = ports.ledger.lease(made_by).await.map_err(store_reason)?;
     let is_its = |handle: &Handle| lease.as_ref().is_some_and(|lease| lease.handle == *handle);
     let found = (record.is_some() || lease.is_some()) && handle.is_none_or(|handle| is_its(&handle));
     Ok(found.then_some((id, record, lease)))

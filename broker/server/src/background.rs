@@ -5,11 +5,14 @@ mod keys;
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use notify::{RecursiveMode, Watcher};
-use procura_core::{ledger::StoreError, ports::Ports, staged, undo, withdraw};
+use procura_core::{judgement::Judge, ledger::StoreError, ports::Ports, staged, undo, withdraw};
 use procura_sources::Sources;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
+    sync::{
+        Notify,
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+    },
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -76,8 +79,8 @@ impl Background {
         let hangup = Arc::new(Notify::new());
         this.until_stop(keys::keys(Arc::clone(&broker), Arc::clone(&hangup)));
         this.until_stop(keys::seal_keys(Arc::clone(&broker)));
-        let swapped = Arc::new(Notify::new());
-        this.until_stop(withdraw(Arc::clone(&broker), Arc::clone(&swapped)));
+        let (swapped, replaced) = mpsc::unbounded_channel();
+        this.until_stop(withdraw(Arc::clone(&broker), replaced));
         // Listened to before anybody is told that the broker serves.
         match signal(SignalKind::hangup()) {
             Ok(hangups) => this.until_stop(reload(broker, watch, hangups, hangup, swapped)),
@@ -157,10 +160,18 @@ async fn count(broker: Arc<Broker>) {
 
 /// Takes back what bundles before gave and the one in force does not: at the start, and when another was put
 /// in force.
-async fn withdraw(broker: Arc<Broker>, swapped: Arc<Notify>) {
+async fn withdraw(broker: Arc<Broker>, mut replaced: UnboundedReceiver<Arc<dyn Judge>>) {
+    let mut before = None;
+    while let Err(error) = withdraw_settled(&broker).await {
+        tracing::warn!(%error, "what the bundle does not give any more is not taken back yet");
+        broker.ports.clock.sleep(OFTEN).await;
+    }
     loop {
-        match withdraw_once(&broker).await {
-            Ok(()) => swapped.notified().await,
+        if before.is_none() {
+            before = replaced.recv().await;
+        }
+        match withdraw_once(&broker, before.as_deref()).await {
+            Ok(()) => before = None,
             Err(error) => {
                 tracing::warn!(%error, "what the bundle does not give any more is not taken back yet");
                 broker.ports.clock.sleep(OFTEN).await;
@@ -169,17 +180,31 @@ async fn withdraw(broker: Arc<Broker>, swapped: Arc<Notify>) {
     }
 }
 
+/// At the start: compared with the bundle that was settled last, unless this one was settled before it. Then this replica
+/// is behind, and what the newer one gives is not for it to take.
+async fn withdraw_settled(broker: &Broker) -> Result<(), StoreError> {
+    let before = broker
+        .workshop
+        .settled(broker.ports.active.snapshot().judge.digest())
+        .await?;
+    withdraw_once(broker, before.as_deref()).await
+}
+
 /// A bundle is settled only when this is done, so that a crash in between loses nothing.
-async fn withdraw_once(Broker { ports, workshop, .. }: &Broker) -> Result<(), StoreError> {
+async fn withdraw_once(Broker { ports, .. }: &Broker, before: Option<&dyn Judge>) -> Result<(), StoreError> {
     let digest = ports.active.snapshot().judge.digest();
-    let before = workshop.settled().await?;
-    let before = before.filter(|before| before.digest() != digest);
-    withdraw::withdraw(ports, before.as_ref().map(|judge| judge.catalogue())).await?;
+    withdraw::withdraw(ports, before.map(Judge::catalogue)).await?;
     ports.ledger.settle_bundle(digest).await
 }
 
 /// Loads the bundle again when it may have changed, and on SIGHUP.
-async fn reload(broker: Arc<Broker>, watch: Watch, mut hangups: Signal, hangup: Arc<Notify>, swapped: Arc<Notify>) {
+async fn reload(
+    broker: Arc<Broker>,
+    watch: Watch,
+    mut hangups: Signal,
+    hangup: Arc<Notify>,
+    swapped: UnboundedSender<Arc<dyn Judge>>,
+) {
     let changed = Arc::new(Notify::new());
     let _watcher = watcher(broker.workshop.folder.clone(), watch, Arc::clone(&changed));
     loop {
@@ -187,22 +212,24 @@ async fn reload(broker: Arc<Broker>, watch: Watch, mut hangups: Signal, hangup: 
             () = changed.notified() => broker.ports.clock.sleep(SETTLE).await,
             _ = hangups.recv() => hangup.notify_one(),
         }
-        if put_in_force(&broker.workshop, &broker.ports, &broker.health).await {
-            swapped.notify_one();
+        if let Some(before) = put_in_force(&broker.workshop, &broker.ports, &broker.health).await {
+            // Whoever listens ends with this.
+            let _ = swapped.send(before);
         }
     }
 }
 
-/// Reads the folder; answers whether another bundle is in force. One that is equal keeps its minters.
-async fn put_in_force(workshop: &Workshop, ports: &Ports, health: &Health) -> bool {
-    let mut swapped = false;
+/// Reads the folder; answers the bundle before where another is in force now. One that is equal keeps its minters.
+async fn put_in_force(workshop: &Workshop, ports: &Ports, health: &Health) -> Option<Arc<dyn Judge>> {
+    let mut replaced = None;
     let mistakes = match workshop.make().await {
         Ok(snapshot) => {
             let digest = snapshot.judge.digest();
-            if digest != ports.active.snapshot().judge.digest() {
+            let before = Arc::clone(&ports.active.snapshot().judge);
+            if digest != before.digest() {
                 ports.active.swap(snapshot);
                 tracing::info!(%digest, "bundle in force");
-                swapped = true;
+                replaced = Some(before);
             }
             0
         }
@@ -216,7 +243,7 @@ async fn put_in_force(workshop: &Workshop, ports: &Ports, health: &Health) -> bo
         }
     };
     health.note(|report| report.bundle_mistakes = mistakes);
-    swapped
+    replaced
 }
 
 /// Watches the folder; the watch ends when the result is dropped.
@@ -268,10 +295,14 @@ mod tests {
         let target = folder.path().join("bundle/targets/api.toml");
         let good = fs::read_to_string(&target).expect("text");
         fs::write(&target, format!("surprise = 1\n{good}")).expect("written");
-        assert!(!put_in_force(workshop, ports, health).await);
+        assert!(put_in_force(workshop, ports, health).await.is_none());
         assert_eq!((digest(), health.report().bundle_mistakes), (first, 1));
         fs::write(&target, good.replace("\"5m\"", "\"4m\"")).expect("written");
-        assert!(put_in_force(workshop, ports, health).await);
+        assert!(
+            put_in_force(workshop, ports, health)
+                .await
+                .is_some_and(|before| before.digest() == first)
+        );
         assert_eq!(health.report().bundle_mistakes, 0);
         assert_ne!(digest(), first);
     }
@@ -280,7 +311,11 @@ mod tests {
     async fn a_bundle_that_is_equal_keeps_its_minters() {
         let (broker, _folder) = testing::broker().await;
         let before = broker.ports.active.snapshot();
-        assert!(!put_in_force(&broker.workshop, &broker.ports, &broker.health).await);
+        assert!(
+            put_in_force(&broker.workshop, &broker.ports, &broker.health)
+                .await
+                .is_none()
+        );
         assert!(Arc::ptr_eq(&before, &broker.ports.active.snapshot()));
     }
 

@@ -17,7 +17,7 @@ use procura_core::{
 };
 use procura_policy::{Bundle, Mistake, Options};
 use procura_sources::Sources;
-use procura_wire::Name;
+use procura_wire::{Digest, Name};
 
 use crate::{assembly::Machine, kinds::KINDS, seal::Seals};
 
@@ -124,9 +124,9 @@ impl Workshop {
         }
     }
 
-    /// The bundle whose predecessors were withdrawn last, as far as it can be read.
-    pub(crate) async fn settled(&self) -> Result<Option<Arc<dyn Judge>>, StoreError> {
-        let Some(content) = self.ledger.settled_bundle().await? else {
+    /// The bundle whose predecessors were withdrawn last, as far as it can be read; none where `unless` was settled ever.
+    pub(crate) async fn settled(&self, unless: Digest) -> Result<Option<Arc<dyn Judge>>, StoreError> {
+        let Some(content) = self.ledger.settled_bundle(unless).await? else {
             return Ok(None);
         };
         let options = self.options;

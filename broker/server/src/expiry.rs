@@ -53,11 +53,11 @@ impl Expiry {
 
 /// Looks until the broker stops.
 pub(crate) async fn watch(broker: Arc<Broker>) {
-    let mut told = BTreeSet::new();
+    let (mut told, mut shown) = (BTreeSet::new(), BTreeSet::new());
     for look in 0_u32.. {
         let now = broker.ports.clock.now();
         let all = all(&broker, now);
-        gauge(&all, now);
+        gauge(&all, &mut shown, now);
         let soon: Vec<_> = all.into_iter().filter(|expiry| expiry.ends < now + SOON).collect();
         if look.is_multiple_of(REPEAT) {
             told.clear();
@@ -74,7 +74,13 @@ pub(crate) async fn watch(broker: Arc<Broker>) {
     }
 }
 
-fn gauge(all: &[Expiry], now: Timestamp) {
+/// What does not run out any more has no end, so that no alarm stays.
+fn gauge(all: &[Expiry], shown: &mut BTreeSet<(&'static str, String)>, now: Timestamp) {
+    let present: BTreeSet<_> = all.iter().map(Expiry::key).collect();
+    for (what, name) in shown.difference(&present) {
+        metrics::gauge!("procura_expires_in_seconds", "what" => *what, "name" => name.clone()).set(f64::INFINITY);
+    }
+    *shown = present;
     for Expiry { what, name, ends } in all {
         let left = ends.duration_since(now).as_secs_f64();
         metrics::gauge!("procura_expires_in_seconds", "what" => *what, "name" => name.clone()).set(left);

@@ -122,11 +122,13 @@ impl<D: Db> Batch<'_, D> {
             }
             leases.extend(conditions.lease.as_ref().map(|step| text(leased(entry, step).0)));
         }
+        // Sessions before their leases, as whoever ends a session does.
+        let sessions = self.sessions(sessions).await?;
         let marks: Vec<String> = marks.into_iter().collect();
         let marks = self.rows_of::<MarkRow>(D::SQL.marks, &marks).await?;
         let leases = self.rows_of::<OwnerRow>(D::SQL.lock_leases, &leases).await?;
         Ok(Found {
-            sessions: self.sessions(sessions).await?,
+            sessions,
             marks: marks.into_iter().map(|mark| (mark.key, mark.second)).collect(),
             leases: leases.into_iter().map(|lease| (lease.id, lease)).collect(),
         })

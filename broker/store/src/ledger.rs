@@ -306,11 +306,10 @@ impl<D: Db> Ledger for Store<D> {
         Box::pin(async move { self.write(Write::SettleBundle(digest)).await.map(drop) })
     }
 
-    fn settled_bundle(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+    fn settled_bundle(&self, unless: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
         Box::pin(async move {
-            let rows = self
-                .rows::<BytesRow>(sql::SETTLED_BUNDLE.into_sql_str(), Vec::new())
-                .await?;
+            let args = vec![Arg::from(&unless.as_bytes()[..])];
+            let rows = self.rows::<BytesRow>(sql::SETTLED_BUNDLE.into_sql_str(), args).await?;
             Ok(rows.into_iter().next().map(|row| row.bytes))
         })
     }

@@ -98,7 +98,7 @@ pub(crate) const HELD_ONE: &str = concat!(held!(), " AND r.id = $1");
 pub(crate) const REVOKE: &str = "
     UPDATE record
        SET revoked_at = $2
-     WHERE id = $1 AND revoked_at IS NULL";
+     WHERE (id = $1 OR (about = $1 AND event = 'exchange' AND outcome = 'issued')) AND revoked_at IS NULL";
 
 pub(crate) const UNDO: &str = "
     UPDATE lease
@@ -199,6 +199,7 @@ pub(crate) const SETTLED_BUNDLE: &str = "
     SELECT content AS bytes
       FROM bundle
      WHERE settled = (SELECT max(settled) FROM bundle)
+       AND NOT EXISTS (SELECT 1 FROM bundle WHERE digest = $1 AND settled IS NOT NULL)
      LIMIT 1";
 
 pub(crate) const BUNDLE: &str = "SELECT content AS bytes FROM bundle WHERE digest = $1";

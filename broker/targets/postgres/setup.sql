@@ -67,7 +67,10 @@ BEGIN
         JOIN pg_auth_members AS its ON its.member = it.oid
         JOIN pg_auth_members AS ours ON ours.roleid = its.roleid
         JOIN pg_roles AS us ON us.oid = ours.member
-        WHERE it.rolname = login AND it.rolcanlogin AND NOT it.rolsuper AND us.rolname = session_user
+        WHERE it.rolname = login AND it.rolcanlogin AND us.rolname = session_user
+          -- Whoever made the broker's role is its member too, and may more than it.
+          AND it.rolname <> current_user AND NOT its.admin_option AND NOT ours.admin_option
+          AND NOT (it.rolsuper OR it.rolcreaterole OR it.rolcreatedb OR it.rolreplication OR it.rolbypassrls)
           AND has_table_privilege(its.roleid, 'procura.session', 'INSERT')
     ) THEN
         RAISE EXCEPTION 'role % is not the other log-in of the broker''s role', login USING ERRCODE = 'insufficient_privilege';

@@ -97,7 +97,7 @@ pub(super) async fn mint(
         .get(&permit.plan.target)
         .cloned()
         .ok_or(Reason::MintFailed)?;
-    let again = target.kind.reuses.then(|| Key::of(&permit, target));
+    let again = (target.kind.reuses && !permit.per_call).then(|| Key::of(&permit, target, request.tool.as_deref()));
     if let Some(key) = &again
         && let Some(found) = Reuse::find(ports, key, (admitted.now, permit.plan.end)).await
     {

@@ -1,7 +1,7 @@
 //! Record: a credential that is not in the log does not leave.
 
 use fail::fail_point;
-use procura_wire::Reason;
+use procura_wire::{QualifiedId, Reason};
 use serde_json::{Map, Value};
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     refuse::{Stop, append_reason, suspended},
 };
 use crate::{
+    catalogue::Catalogue,
     ledger::{Conditions, Guard, LeaseStep, Outcome},
     ports::Ports,
     record::Extent,
@@ -39,8 +40,12 @@ pub(super) async fn register(ports: &Ports, admitted: &mut Admitted, Checked(mad
 async fn append(ports: &Ports, admitted: &Admitted, made: &Made) -> Result<(), Reason> {
     let caller = &made.permit.caller;
     // The bundle may have changed since this request took its snapshot.
-    if let Some(reason) = suspended(ports.active.snapshot().judge.catalogue(), caller) {
+    let now = ports.active.snapshot();
+    if let Some(reason) = suspended(now.judge.catalogue(), caller) {
         return Err(reason);
+    }
+    if now.judge.digest() != admitted.snapshot.judge.digest() {
+        still_given(now.judge.catalogue(), admitted, made)?;
     }
     let guard = Guard {
         session: made.permit.session.id,
@@ -66,6 +71,26 @@ async fn append(ports: &Ports, admitted: &Admitted, made: &Made) -> Result<(), R
         lease,
     };
     ports.ledger.append(entry, conditions).await.map_err(append_reason)
+}
+
+/// Whoever took back what the bundle does not give any more may have missed a mint under way.
+fn still_given(catalogue: &Catalogue, admitted: &Admitted, made: &Made) -> Result<(), Reason> {
+    let (plan, facts) = (&made.permit.plan, &admitted.draft.facts);
+    let server = catalogue
+        .servers
+        .get(&admitted.server.name)
+        .ok_or(Reason::ClientUnauthenticated)?;
+    let target = catalogue.targets.get(&plan.target).ok_or(Reason::TargetNotAvailable)?;
+    for grant in &plan.grants {
+        if !target.grants.contains_key(grant) {
+            return Err(Reason::GrantUnknown);
+        }
+        server.reaches(
+            facts.tool.as_deref(),
+            &QualifiedId::new(plan.target.clone(), grant.as_str()),
+        )?;
+    }
+    Ok(())
 }
 
 fn note_granted(admitted: &mut Admitted, made: &Made) {

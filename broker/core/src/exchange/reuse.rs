@@ -22,13 +22,13 @@ use crate::{
 /// Most credentials that are held; beyond, those that end first are forgotten.
 const MOST: usize = 10_000;
 
-/// An effective grant within a session. The session stands for server, subject and actor; the rest is everything
-/// that the target's minter makes a credential from, so that a changed definition never finds an older one.
+/// An effective grant within a session, for one tool. The session stands for server, subject and actor; the rest is
+/// everything that the target's minter makes a credential from, so that a changed definition never finds an older one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key(SessionId, Digest);
 
 impl Key {
-    pub(super) fn of(permit: &Permit, target: &Target) -> Self {
+    pub(super) fn of(permit: &Permit, target: &Target, tool: Option<&str>) -> Self {
         let plan = &permit.plan;
         let grants = plan
             .grants
@@ -41,7 +41,8 @@ impl Key {
             target.source,
             target.settings,
             grants,
-            plan.params
+            plan.params,
+            tool
         ]);
         Self(permit.session.id, Digest::of(effective.to_string().as_bytes()))
     }

@@ -6,7 +6,7 @@ use futures_util::future::{Either, join_all, select};
 use procura_wire::Name;
 use serde::Serialize;
 
-use super::{LAST_RETRY, attempt};
+use super::{LAST_RETRY, attempt, within};
 use crate::{
     ids::Handle,
     kind::{Minter, Place, UndoError, Undoable},
@@ -82,6 +82,9 @@ async fn look(ports: &Ports, name: &Name, minter: &dyn Minter) -> bool {
         Ok(handles) => {
             for handle in handles {
                 undo_stranger(ports, minter, &handle).await;
+            }
+            if let Err(error) = within(ports, LISTING, minter.tidy()).await {
+                tracing::warn!(target = %name, %error, "not tidied");
             }
             true
         }

@@ -138,7 +138,7 @@ impl Judge for Rules {
     }
 
     fn digest(&self) -> Digest {
-        Digest::of(b"bundle")
+        Digest::of(format!("{:?}", self.catalogue).as_bytes())
     }
 
     fn decide(&self, _: &Question<'_>) -> Verdict {
@@ -168,6 +168,8 @@ pub(crate) enum Mint {
     IsLost,
     /// It never answers.
     Hangs,
+    /// Others get a turn before it answers.
+    Slow,
 }
 
 /// A target in memory: what was made and not undone is alive.
@@ -247,7 +249,15 @@ impl Minter for FakeTarget {
             source_version: Some("7".into()),
             details: Map::new(),
         };
-        async { Ok(minted) }.boxed()
+        async move {
+            if how == Mint::Slow {
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok(minted)
+        }
+        .boxed()
     }
 
     fn undo<'a>(&'a self, undoable: Undoable<'a>) -> BoxFuture<'a, Result<(), UndoError>> {

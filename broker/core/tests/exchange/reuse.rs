@@ -11,6 +11,8 @@ use procura_core::{
     exchange::Issued,
     ledger::{LeaseState, Ledger},
     params::{ParamSpec, ParamType},
+    undo::LAPSED,
+    whois::{Clue, Status, whois},
 };
 use procura_wire::{Reason, RevocationStatus};
 use proptest::prelude::*;
@@ -19,7 +21,7 @@ use serde_json::Value;
 use crate::{
     fakes::{REUSED, Rules},
     identity::link,
-    undoing::{end_of, revoke, sweep},
+    undoing::{end_of, operator, revoke, sweep},
     world::{World, name, token},
 };
 
@@ -178,6 +180,47 @@ fn rows(rules: &mut Rules) -> &mut procura_core::catalogue::Grant {
 }
 
 #[tokio::test]
+async fn each_tool_has_its_own_credential_and_one_per_call_is_never_served_again() {
+    let world = world();
+    let tools = |rules: &mut Rules| {
+        reused(rules);
+        let server = rules.catalogue.servers.get_mut(&name("tickets")).expect("tickets");
+        for tool in ["one", "two"] {
+            server.tools.insert(tool.into(), server.grants.clone());
+        }
+    };
+    world.rules(tools);
+    let by = async |tool: &str| {
+        let ask = [&ROWS[..], &[("tool", tool)]].concat();
+        world.exchange(&ask).await.expect("issued").value
+    };
+    assert!(by("one").await == by("one").await && by("one").await != by("two").await);
+    world.rules(|rules| {
+        tools(rules);
+        rows(rules).per_call = true;
+    });
+    assert_ne!(by("one").await, by("one").await);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_one_that_was_served_again_learns_what_became_of_the_one_credential() {
+    let world = world();
+    world.exchange(&ROWS).await.expect("issued");
+    let second = world.exchange(&ROWS).await.expect("issued").issuance;
+    let status = async || {
+        let clue = Clue::Issuance(second, None);
+        whois(&world.ports, &operator(&world), clue)
+            .await
+            .expect("found")
+            .status
+    };
+    assert_eq!(status().await, Status::Live);
+    let form = format!("token={second}&token_type_hint=issuance");
+    assert_eq!(revoke(&world, "tickets", &form).await, Some(RevocationStatus::Done));
+    assert_eq!(status().await, Status::Ended);
+}
+
+#[tokio::test]
 async fn parameters_that_the_kind_cannot_narrow_by_are_refused_before_anything_is_asked() {
     let world = world();
     world.rules(narrowable);
@@ -249,9 +292,12 @@ async fn what_nothing_takes_back_is_reported_with_its_end_and_goes_by_itself() {
     let before = lease().await;
     assert_eq!(
         (before.state, before.next_attempt),
-        (LeaseState::Undoing, before.kept.lapses)
+        (LeaseState::Undoing, before.kept.lapses.map(|lapses| lapses + LAPSED))
     );
     world.clock.advance(Duration::from_secs(600));
+    sweep(&world, Duration::from_secs(1)).await;
+    assert_eq!(lease().await.state, LeaseState::Undoing, "clocks differ");
+    world.clock.advance(LAPSED);
     sweep(&world, Duration::from_secs(1)).await;
     assert_eq!(lease().await.state, LeaseState::Gone);
 }
@@ -267,7 +313,7 @@ async fn an_interrupted_mint_that_nothing_takes_back_goes_by_itself() {
     let state = async || world.ledger.lease(id).await.expect("store").expect("lease").state;
     sweep(&world, Duration::from_secs(60)).await;
     assert_eq!(state().await, LeaseState::Undoing);
-    world.clock.advance(Duration::from_secs(3600));
+    world.clock.advance(Duration::from_secs(3600) + LAPSED);
     sweep(&world, Duration::from_secs(1)).await;
     assert_eq!(state().await, LeaseState::Gone);
 }

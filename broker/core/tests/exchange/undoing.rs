@@ -233,14 +233,17 @@ async fn an_idle_session_is_ended_with_what_it_holds() {
     assert!(sessions[0].ended.is_some());
 }
 
-/// An operator ends a session; what became of each credential.
-pub(crate) async fn end_of(world: &World, id: SessionId) -> Vec<(IssuanceId, RevocationStatus)> {
+pub(crate) fn operator(world: &World) -> Operator {
     let token = Arc::new(token(&world.clock));
     let principal = Principal::User("corp/ops".parse().expect("id"));
-    let operator = Operator {
+    Operator {
         subject: Subject { principal, token },
-    };
-    let ended = operator::end_session(&world.ports, &operator, id, String::new()).await;
+    }
+}
+
+/// An operator ends a session; what became of each credential.
+pub(crate) async fn end_of(world: &World, id: SessionId) -> Vec<(IssuanceId, RevocationStatus)> {
+    let ended = operator::end_session(&world.ports, &operator(world), id, String::new()).await;
     let report = ended.expect("ended").expect("was live");
     report
         .credentials

@@ -1,5 +1,8 @@
 //! What a bundle does not give any more is taken back.
 
+use std::time::Duration;
+
+use futures_util::future::join;
 use procura_core::{
     catalogue::Catalogue,
     ids::{Handle, IssuanceId},
@@ -10,7 +13,7 @@ use procura_core::{
 use procura_wire::Reason;
 
 use crate::{
-    fakes::Rules,
+    fakes::{Mint, Rules},
     undoing::sweep,
     world::{World, catalogue, name},
 };
@@ -34,7 +37,7 @@ async fn after(change: impl FnOnce(&mut Rules), before: Option<&Catalogue>) -> (
     world.exchange_as("wiki", &wiki).await.expect("issued");
     world.rules(change);
     withdraw(&world.ports, before).await.expect("withdrawn");
-    sweep(&world, std::time::Duration::from_secs(1)).await;
+    sweep(&world, Duration::from_secs(1)).await;
     let alive = world.external.alive();
     (world, alive)
 }
@@ -71,6 +74,36 @@ async fn a_grant_a_reach_or_a_server_that_is_gone_takes_its_credentials_along() 
     let before = catalogue();
     for (what, change, alive) in changes {
         assert_eq!(after(change, Some(&before)).await.1, alive, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_mint_that_was_under_way_when_its_grant_was_taken_away_is_refused_and_undone() {
+    let changes: [(&str, Change); 4] = [
+        ("invalid_scope", |rules| tickets(rules).grants.clear()),
+        ("unauthorized_client", |rules| {
+            drop(rules.catalogue.servers.remove(&name("tickets")))
+        }),
+        ("invalid_target", |rules| {
+            drop(rules.catalogue.targets.remove(&name("db")))
+        }),
+        ("issued", |rules| drop(rules.catalogue.targets.remove(&name("api")))),
+    ];
+    for (expected, change) in changes {
+        let world = World::new();
+        *world.external.mint.lock().expect("lock") = Mint::Slow;
+        let swap = async {
+            while world.external.minted() == 0 {
+                tokio::task::yield_now().await;
+            }
+            world.rules(change);
+        };
+        let (answer, ()) = join(world.exchange(&ROWS), swap).await;
+        let (said, alive) = match answer {
+            Ok(_) => ("issued", 1),
+            Err(refused) => (refused.reason.error().as_str(), 0),
+        };
+        assert_eq!((said, world.external.alive()), (expected, alive));
     }
 }
 

@@ -59,13 +59,18 @@ impl Minter for AwsMinter {
         Box::pin(self.patiently(|login| self.look(login)))
     }
 
-    /// Sessions cannot be listed; what is left of those that were ended is cleared away.
+    /// Sessions cannot be listed.
     fn inventory(&self) -> BoxFuture<'_, Result<Vec<Handle>, UndoError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Denials of sessions that have long ended by themselves.
+    fn tidy(&self) -> BoxFuture<'_, Result<(), UndoError>> {
         Box::pin(async move {
-            if self.access.settings.revokes {
-                self.patiently(|login| revoke::clear(login, self)).await?;
+            match self.access.settings.revokes {
+                true => self.patiently(|login| revoke::clear(login, self)).await,
+                false => Ok(()),
             }
-            Ok(Vec::new())
         })
     }
 

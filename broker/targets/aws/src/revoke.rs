@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_iam::types::Role;
 use procura_core::{Timestamp, ids::Handle};
 use procura_wire::unescape;
 use serde_json::{Value, json};
@@ -13,6 +14,8 @@ const MARGIN: Duration = Duration::from_secs(60 * 60);
 
 /// Denies the session and looks that the role has it. The same twice is no change.
 pub(crate) async fn deny(login: Login, minter: &AwsMinter, handle: &Handle) -> Result<(), Fault> {
+    // A role of this name in another account would take it too.
+    ours(&login, &minter.access.settings).await?;
     match put(&login, minter, handle).await {
         Err(fault) if fault.has_code("LimitExceeded") => {
             clear(login.clone(), minter).await?;
@@ -115,8 +118,8 @@ fn is_over(handle: &Handle, now: Timestamp) -> bool {
     issued(handle).is_some_and(|issued| issued + LONGEST + MARGIN < now)
 }
 
-/// Whether the role is there, and gives sessions as long as its grants promise.
-pub(crate) async fn look(login: Login, settings: &Settings) -> Result<(), Fault> {
+/// The role, which is that of the target's account.
+async fn ours(login: &Login, settings: &Settings) -> Result<Role, Fault> {
     let role = login.iam.get_role().role_name(&settings.role.name).send().await?.role;
     let role = role.ok_or_else(|| Fault::Other("IAM answers without the role".to_owned()))?;
     if role.arn != settings.role.arn {
@@ -126,6 +129,12 @@ pub(crate) async fn look(login: Login, settings: &Settings) -> Result<(), Fault>
             role.arn.escape_debug()
         )));
     }
+    Ok(role)
+}
+
+/// Whether the role is there, and gives sessions as long as its grants promise.
+pub(crate) async fn look(login: Login, settings: &Settings) -> Result<(), Fault> {
+    let role = ours(&login, settings).await?;
     let most = role.max_session_duration.and_then(|most| u64::try_from(most).ok());
     match most.filter(|most| *most < settings.longest) {
         Some(most) => Err(Fault::Other(format!(

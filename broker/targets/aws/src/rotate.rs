@@ -54,6 +54,14 @@ pub(crate) async fn rotate(minter: &AwsMinter) -> Result<Rotated, RotateError> {
             version: Some(version),
         }),
         Err(error) => {
+            // A write that failed may have been carried out all the same: then the source holds this key.
+            let newest = access.source.newest().await;
+            if !newest.is_ok_and(|newest| newest == secret.version) {
+                let id = &made.access_key_id;
+                return Err(RotateError::Failed(format!(
+                    "{error}; the source may hold the new key {id}, so it is kept"
+                )));
+            }
             if let Err(fault) = delete(&login, &made.access_key_id).await {
                 tracing::warn!(key = made.access_key_id, %fault, "a new access key that is not in use could not be deleted");
             }
@@ -83,8 +91,18 @@ pub(crate) async fn retire(minter: &AwsMinter, old: &SourceSecret, active: &Sour
         return Ok(());
     }
     let failed = |fault: Fault| ProofError::Failed(fault.to_string());
+    still_newest(minter, active).await?;
     let login = minter.access.log_in(active).map_err(failed)?;
     delete(&login, &old).await.map_err(failed)
+}
+
+/// Somebody may have put the old key back into the source.
+async fn still_newest(minter: &AwsMinter, active: &SourceSecret) -> Result<(), ProofError> {
+    let newest = minter.access.source.newest().await;
+    match newest.map_err(|error| ProofError::Failed(error.to_string()))? == active.version {
+        true => Ok(()),
+        false => Err(ProofError::Failed("the source has another version by now".to_owned())),
+    }
 }
 
 /// A key that is gone already, or another user's, is none of this user's.

@@ -30,6 +30,8 @@ use crate::{
 
 /// How long a probe may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time until all of GitHub knows a token: before, a part that does not says so of it.
+const SPREAD: Duration = Duration::from_secs(60);
 /// What stands in rights where GitHub gave everything, or does not say what it gave: within nothing.
 const ALL: &str = "all";
 
@@ -64,7 +66,13 @@ impl Minter for GithubMinter {
         Box::pin(async move {
             // A token is known to GitHub by nothing but itself.
             let token = undoable.receipt.ok_or(UndoError::Never)?;
-            self.revoke(token).await.map_err(UndoError::Failed)
+            let known = self.revoke(token).await.map_err(UndoError::Failed)?;
+            match known || !self.is_young(undoable.handle) {
+                true => Ok(()),
+                false => Err(UndoError::Failed(
+                    "GitHub does not know the token, or not yet".to_owned(),
+                )),
+            }
         })
     }
 
@@ -192,11 +200,23 @@ impl GithubMinter {
     }
 
     /// `Ok` once GitHub says that the token is gone.
-    async fn revoke(&self, token: &Secret) -> Result<(), String> {
+    /// Whether a token of this handle may not be known to all of GitHub yet. The id in it begins with its time
+    /// (UUIDv7, RFC 9562 section 5.7).
+    fn is_young(&self, handle: &Handle) -> bool {
+        let millis = handle
+            .issuance()
+            .and_then(|id| i64::try_from(id.0.as_u128() >> 80).ok());
+        let made = millis.and_then(|millis| Timestamp::from_millisecond(millis).ok());
+        made.is_none_or(|made| self.clock.now() < made + SPREAD)
+    }
+
+    /// Whether GitHub knew the token.
+    async fn revoke(&self, token: &Secret) -> Result<bool, String> {
         let reply = self.api.ask(Method::DELETE, "/installation/token", token, None).await;
         match reply.map_err(Lost::words)? {
-            // Unknown to GitHub: revoked before, or over.
-            Reply { status: 204 | 401, .. } => Ok(()),
+            Reply { status: 204, .. } => Ok(true),
+            // Revoked before, over, or not known everywhere yet.
+            Reply { status: 401, .. } => Ok(false),
             reply => Err(self.problem(&reply)),
         }
     }

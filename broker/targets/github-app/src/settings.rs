@@ -192,6 +192,10 @@ fn grant_faults(name: &Name, grant: &Grant) -> Vec<SettingFault> {
             "names none, or one that is not read, write or admin: permissions = { issues = \"read\" }",
         );
     }
+    if let Some(other) = grant.params.keys().find(|name| *name != REPOSITORIES) {
+        let problem = format!("the parameter {other} narrows nothing: only {REPOSITORIES} does; remove it");
+        wrong("permissions", &problem);
+    }
     let param = grant.params.get(REPOSITORIES);
     if param.is_some_and(|param| !matches!(param.ty, ParamType::Set(_))) {
         wrong(

@@ -121,7 +121,7 @@ impl Reply {
         json::strict(self.body.expose().as_bytes()).unwrap_or_default()
     }
 
-    /// `error` (RFC 6749 section 5.2). What else the upstream says goes to the log only, bounded and escaped.
+    /// `error` (RFC 6749 section 5.2). What else the upstream says may repeat what it was sent, and goes nowhere.
     pub(crate) fn error(&self) -> String {
         let json = self.json();
         let words = |name: &str| -> String {
@@ -132,8 +132,8 @@ impl Reply {
                 .take(MAX_WORDS)
                 .collect()
         };
-        let (error, description) = (words("error"), words("error_description"));
-        tracing::warn!(status = self.status, ?error, ?description, "the upstream refuses");
+        let error = words("error");
+        tracing::warn!(status = self.status, ?error, "the upstream refuses");
         error
     }
 }

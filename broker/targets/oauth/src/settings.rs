@@ -317,6 +317,10 @@ fn grant_faults(name: &Name, grant: &Grant, has_issuer: bool) -> Vec<SettingFaul
     {
         wrong("scopes", "the parameter scopes narrows it and must be of type set");
     }
+    if let Some(other) = grant.params.keys().find(|name| *name != SCOPES) {
+        let problem = format!("the parameter {other} narrows nothing: only {SCOPES} does; remove it");
+        wrong("scopes", &problem);
+    }
     let is_uri = |uri: &str| Url::parse(uri).is_ok_and(|uri| uri.fragment().is_none());
     if text(&grant.settings, "resource").is_some_and(|uri| !is_uri(uri)) {
         wrong("resource", "is no absolute URI without fragment (RFC 8707 section 2)");

@@ -83,6 +83,13 @@ pub(crate) async fn rotate(minter: &PostgresMinter) -> Result<Rotated, RotateErr
     let login = access.login(&secret).map_err(|fault| failed(&fault))?;
     // The lock is held until the source has the password, and ends with the connection.
     let mut connection = lock(login.connect().await).await.map_err(|fault| failed(&fault))?;
+    // Whoever held it before may have given this log-in the password that the source has now.
+    let newest = access.source.newest().await.map_err(|error| failed(&error))?;
+    if newest != secret.version {
+        return Err(failed(
+            &"the source has another version by now; try again when it is in use",
+        ));
+    }
     set_login(&mut connection, next, Some(&verifier))
         .await
         .map_err(|fault| failed(&fault))?;
@@ -120,6 +127,11 @@ pub(crate) async fn retire(
     }
     let login = access.login(active).map_err(unproved)?;
     let mut connection = lock(login.connect().await).await.map_err(unproved)?;
+    // Somebody may have put the old password back into the source.
+    let newest = access.source.newest().await;
+    if newest.map_err(|error| ProofError::Failed(error.to_string()))? != active.version {
+        return Err(ProofError::Failed("the source has another version by now".to_owned()));
+    }
     // Under the lock: if it logs in, the password is the old one still.
     let old = access.other_login(old).map_err(unproved)?;
     match old.connect().await {

@@ -268,6 +268,10 @@ fn certificate_faults(grant: &Grant) -> Faults {
             format!("{time} is given by the broker, from the end of the credential"),
         ));
     }
+    if gives(grant, "csr") {
+        let problem = "a csr carries names of its own, which no rule has seen: use MOUNT/issue/ROLE with common_name";
+        faults.push(("path", problem.to_owned()));
+    }
     if gives(grant, "extensions") {
         faults.push(("path", "extensions are listed in the key `extensions`".to_owned()));
     }

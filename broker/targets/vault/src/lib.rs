@@ -32,7 +32,7 @@ pub static KIND: Kind = Kind {
     name: "vault",
     target_keys: settings::TARGET_KEYS,
     grant_keys: grant::GRANT_KEYS,
-    place_keys: &["address", "namespace"],
+    place_keys: &["address", "namespace", "token_role"],
     needs_source: true,
     issues: TokenType::Vault,
     lifetime: Lifetime::Chosen {

@@ -48,8 +48,10 @@ impl Given {
             (None, Some(second)) => Timestamp::from_second(second).ok(),
             (None, None) => None,
         };
-        // Sessions of AWS stand under a lease, and live on after it.
-        let lives_on = text(&data["security_token"]).is_some() || text(&data["session_token"]).is_some();
+        // Sessions of AWS and tokens of Kubernetes stand under a lease, and live on after it; so does what has an end of its
+        // own.
+        let lasting = ["security_token", "session_token", "service_account_token"];
+        let lives_on = own_end.is_some() || lasting.iter().any(|member| text(&data[*member]).is_some());
         let (hold, until) = match (lease, own_end) {
             (Some(id), _) => {
                 let renewable = answer["renewable"].as_bool().unwrap_or(false) && !lives_on;
@@ -58,7 +60,7 @@ impl Given {
                 } else {
                     Hold::Lease { id, renewable }
                 };
-                (hold, now + lease_duration(&answer))
+                (hold, own_end.unwrap_or(now + lease_duration(&answer)))
             }
             (None, Some(end)) => (Hold::Nothing, end),
             (None, None) => {

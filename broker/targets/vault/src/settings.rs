@@ -85,7 +85,7 @@ impl Settings {
             fault("token_role", "is no name of a token role");
         }
         let rotate_path = text("rotate_path");
-        let rotates = |path: &String| is_path(path) && path.split('/').any(|part| part.starts_with("rotate"));
+        let rotates = |path: &String| is_path(path) && path.split('/').skip(1).any(|part| part == "rotate-root");
         if rotate_path.as_ref().is_some_and(|path| !rotates(path)) {
             fault(
                 "rotate_path",

@@ -256,15 +256,18 @@ impl Ledger for MemoryLedger {
 
     fn settle_bundle(&self, digest: Digest) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.write()?.settled = Some(digest);
+            let mut state = self.write()?;
+            state.settled.retain(|settled| *settled != digest);
+            state.settled.push(digest);
             Ok(())
         })
     }
 
-    fn settled_bundle(&self) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+    fn settled_bundle(&self, unless: Digest) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
         Box::pin(async move {
             let state = self.read();
-            Ok(state.settled.and_then(|digest| state.bundles.get(&digest).cloned()))
+            let last = state.settled.last().filter(|_| !state.settled.contains(&unless));
+            Ok(last.and_then(|digest| state.bundles.get(digest).cloned()))
         })
     }
 

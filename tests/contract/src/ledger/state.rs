@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) marks: Vec<Mark>,
     pub(super) burnt: HashMap<Digest, Timestamp>,
     pub(super) bundles: HashMap<Digest, Vec<u8>>,
-    pub(super) settled: Option<Digest>,
+    pub(super) settled: Vec<Digest>,
     pub(super) durable: Option<Timestamp>,
 }
 
@@ -226,8 +226,14 @@ impl State {
     }
 
     fn revoke_record(&mut self, id: IssuanceId, now: Timestamp) {
-        if let Some(record) = self.records.get_mut(&id) {
-            record.revoked = Some(now);
+        let shares = |record: &Record| {
+            let index = &record.entry.index;
+            index.about == Some(id) && (index.event, index.outcome) == (Event::Exchange, Outcome::Issued)
+        };
+        for record in self.records.values_mut() {
+            if record.entry.id == id || shares(record) {
+                record.revoked.get_or_insert(now);
+            }
         }
     }
 

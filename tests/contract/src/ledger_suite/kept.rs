@@ -56,6 +56,10 @@ pub async fn a_credential_is_served_again_only_while_its_lease_is_live(store: &m
     assert_eq!(all, vec![held(&second), held(&first)]);
     let revoked = ledger.revoke(first.id, entry(3)).await.expect("written");
     assert_eq!(revoked, Some(held(&first)));
+    for entry in [&first, &second] {
+        let stored = ledger.record(entry.id).await.expect("read").expect("there");
+        assert_eq!(stored.revoked, Some(at(3)), "all that share it are revoked");
+    }
     let late = ledger.append(again(4), shared()).await;
     assert_eq!(late, Err(AppendError::Superseded));
     let taken = ledger

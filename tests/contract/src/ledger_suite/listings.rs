@@ -297,19 +297,26 @@ pub async fn bundles_are_kept_once(store: &mut impl LedgerUnderTest) {
 /// The one whose predecessors were withdrawn last, also one that was settled before.
 pub async fn the_bundle_that_was_settled_last_is_known(store: &mut impl LedgerUnderTest) {
     let ledger = store.ledger();
-    assert_eq!(ledger.settled_bundle().await, Ok(None));
     let digest = |content: &[u8]| Digest::of(content);
+    let settled = async || ledger.settled_bundle(digest(b"other")).await;
+    assert_eq!(settled().await, Ok(None));
     for content in [b"a", b"b", b"c"] {
         ledger
             .keep_bundle(digest(content), content.to_vec())
             .await
             .expect("kept");
     }
-    assert_eq!(ledger.settled_bundle().await, Ok(None), "keeping is not settling");
+    assert_eq!(settled().await, Ok(None), "keeping is not settling");
     for content in [b"a", b"b", b"a"] {
         ledger.settle_bundle(digest(content)).await.expect("settled");
-        assert_eq!(ledger.settled_bundle().await, Ok(Some(content.to_vec())));
+        assert_eq!(settled().await, Ok(Some(content.to_vec())));
     }
+    assert_eq!(
+        ledger.settled_bundle(digest(b"b")).await,
+        Ok(None),
+        "it was before: a replica is behind"
+    );
+    assert_eq!(ledger.settled_bundle(digest(b"c")).await, Ok(Some(b"a".to_vec())));
 }
 
 /// Each pair once, as long as one of its leases is not gone.

@@ -117,3 +117,17 @@ fn a_plan_that_may_not_be_minted_may_carry_nothing() {
     other.plan.grants = vec!["other".parse().expect("name")];
     assert_eq!(rights(&other), Rights::default());
 }
+
+#[test]
+fn a_parameter_that_narrows_nothing_is_a_fault() {
+    let mut target = target(|_, _| ());
+    let ty = ParamType::String(None);
+    for grant in target.grants.values_mut() {
+        let spec = ParamSpec {
+            ty: ty.clone(),
+            required: false,
+        };
+        grant.params.insert("issue".to_owned(), spec);
+    }
+    assert_eq!(faulty_keys(&target), ["permissions"]);
+}

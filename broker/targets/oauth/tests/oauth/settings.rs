@@ -133,3 +133,17 @@ fn a_subject_token_is_handed_on_only_where_it_is_exchanged_at_a_known_issuer() {
 fn its_place_is_the_client_at_the_upstream() {
     assert_eq!(target(|_, _| ()).place(), "issuer=https://id.test/r;client_id=broker");
 }
+
+#[test]
+fn a_parameter_that_narrows_nothing_is_a_fault() {
+    let mut target = target(|_, _| ());
+    let ty = ParamType::String(None);
+    for grant in target.grants.values_mut() {
+        let spec = ParamSpec {
+            ty: ty.clone(),
+            required: false,
+        };
+        grant.params.insert("customer".to_owned(), spec);
+    }
+    assert_eq!(faulty_keys(&target), ["scopes"]);
+}

@@ -199,7 +199,13 @@ async fn a_password_that_is_not_the_old_one_any_more_is_not_taken_away(turns: Tu
     let second = turns.bed.source.held();
     minter.rotate().await.expect("rotated again");
     // A replica that has slept through the second rotation.
-    minter.retire(first, second).await.expect("nothing to do");
+    let stale = minter.retire(Arc::clone(&first), second).await;
+    assert!(matches!(stale, Err(ProofError::Failed(_))), "{stale:?}");
+    assert!(turns.logs_in(&turns.bed.source.held()).await);
+    minter
+        .retire(first, turns.bed.source.held())
+        .await
+        .expect("nothing to do");
     assert!(turns.logs_in(&turns.bed.source.held()).await);
 }
 

@@ -137,3 +137,13 @@ fn attack_170_a_grant_that_signs_for_anybody_is_a_fault() {
     let extensions = sign(json!({ "valid_principals": "alice", "extensions": "permit-pty" }));
     assert!(faults(&extensions).contains("are listed in the key `extensions`"));
 }
+
+#[test]
+fn a_request_that_carries_names_of_its_own_is_a_fault() {
+    let grant = json!({
+        "policies": ["issuer"], "path": "pki/sign/web", "method": "write", "data": { "common_name": "a.example.com" },
+    });
+    let settings = json!({ "address": "https://vault.example.com", "token_role": "procura" });
+    let target = with(target(settings, grant), "csr", ParamType::String(None), true);
+    assert!(faults(&target).contains("csr"), "{}", faults(&target));
+}
