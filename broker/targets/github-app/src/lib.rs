@@ -3,6 +3,7 @@
 
 mod api;
 mod app;
+mod fault;
 mod minter;
 mod settings;
 

@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{Either, select};
 use procura_core::{
     Timestamp,
     ids::Handle,
     kind::{MintError, MintOrder, Minted, Minter, ProofError, Rights, UndoError, Undoable},
     ports::{BoxFuture, Clock},
-    source::{Attempt, RotationError, Source, SourceSecret, through_rotation},
+    source::{Attempt, Source, SourceSecret, through_rotation},
 };
 use procura_wire::Secret;
 use reqwest::Method;
@@ -25,6 +24,7 @@ use crate::{
     LIFE,
     api::{Api, Lost, Reply},
     app::AppKey,
+    fault::{before, late, mint_error, words},
     settings::{Settings, Wanted, covers, permission, rights_of, wanted},
 };
 
@@ -371,35 +371,5 @@ fn details(order: &MintOrder<'_>) -> Map<String, Value> {
     match serde_json::to_value(&order.plan.params) {
         Ok(Value::Object(params)) => params,
         _ => Map::new(),
-    }
-}
-
-/// The result of the work, or `None` where a moment of the monotonic clock comes first.
-async fn before<T>(clock: &dyn Clock, deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let left = deadline.saturating_sub(clock.monotonic());
-    match select(Box::pin(work), clock.sleep(left)).await {
-        Either::Left((value, _)) => Some(value),
-        Either::Right(_) => None,
-    }
-}
-
-fn late() -> RotationError<MintError> {
-    RotationError::Failed(MintError::Failed("the deadline came first".to_owned()))
-}
-
-fn mint_error(error: RotationError<MintError>) -> MintError {
-    match error {
-        RotationError::Source(error) => MintError::Source(error.to_string()),
-        RotationError::Refused(problem) => MintError::Refused(problem),
-        RotationError::Failed(error) => error,
-    }
-}
-
-fn words(error: MintError) -> String {
-    match error {
-        MintError::Source(problem)
-        | MintError::Refused(problem)
-        | MintError::Failed(problem)
-        | MintError::Uncertain(problem) => problem,
     }
 }

@@ -244,7 +244,14 @@ async fn dying(replica: &mut Replica<'_>, fault: Fault) -> Result<bool, Fault> {
 
 /// Live, gone, or put off until it ends by itself, as what nothing takes back is.
 fn is_settled(lease: &Value) -> bool {
-    let put_off = || !lease["lapses"].is_null() && lease["lapses"] == lease["next_attempt"];
+    // Whole seconds of RFC 3339 compare as text.
+    let second = |member: &str| {
+        lease[member]
+            .as_str()
+            .and_then(|text| text.get(..19))
+            .map(str::to_owned)
+    };
+    let put_off = || second("lapses").is_some_and(|lapses| second("next_attempt") >= Some(lapses));
     match lease["state"].as_str() {
         Some("live" | "gone") => true,
         Some("undoing") => put_off(),
