@@ -42,6 +42,8 @@ const VISIBILITY: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(250);
+/// Between looks at what somebody else undoes, while a request waits.
+const LOOK: Duration = Duration::from_millis(50);
 /// Sessions that are ended at each look.
 const BATCH: u32 = 64;
 
@@ -292,7 +294,7 @@ pub(crate) async fn undo_now(ports: &Ports, held: &[Held]) -> BTreeMap<IssuanceI
     let end = ports.clock.monotonic() + UNDO_WAIT;
     let undo = |id| async move {
         match ports.clock.monotonic() < end {
-            true => (id, undo_one(ports, id).await),
+            true => (id, undo_one(ports, id, end).await),
             false => (id, Fate::Queued),
         }
     };
@@ -304,10 +306,22 @@ pub(crate) async fn undo_now(ports: &Ports, held: &[Held]) -> BTreeMap<IssuanceI
         .collect()
 }
 
-async fn undo_one(ports: &Ports, id: IssuanceId) -> Fate {
-    let Ok(Some(lease)) = ports.ledger.take(id, claim(ports, late_now(ports))).await else {
-        return fate(ports, id).await;
-    };
+/// An attempt of somebody else is waited for: the sweeper looks often, and may see what is revoked first.
+async fn undo_one(ports: &Ports, id: IssuanceId, end: Duration) -> Fate {
+    loop {
+        match ports.ledger.take(id, claim(ports, late_now(ports))).await {
+            Ok(Some(lease)) => return undo_taken(ports, lease).await,
+            Ok(None) => match fate(ports, id).await {
+                Some(fate) => return fate,
+                None if ports.clock.monotonic() < end => ports.clock.sleep(LOOK).await,
+                None => return Fate::Queued,
+            },
+            Err(_) => return Fate::Queued,
+        }
+    }
+}
+
+async fn undo_taken(ports: &Ports, lease: Lease) -> Fate {
     let (said, undone) = ask(ports, &lease, UNDO_WAIT).await;
     let fate = match (&undone, said) {
         (Undone::Gone, _) => Fate::Gone,
@@ -321,12 +335,13 @@ async fn undo_one(ports: &Ports, id: IssuanceId) -> Fate {
     }
 }
 
-/// Of a lease that somebody else undoes, has undone or has put off until it lapses.
-async fn fate(ports: &Ports, id: IssuanceId) -> Fate {
+/// Of a lease that cannot be taken; none while somebody else undoes it.
+async fn fate(ports: &Ports, id: IssuanceId) -> Option<Fate> {
     match ports.ledger.lease(id).await {
-        Ok(Some(lease)) if lease.state == LeaseState::Gone => Fate::Gone,
-        Ok(Some(lease)) if lease.next_attempt.is_some() && lease.next_attempt == over(&lease) => until(&lease),
-        _ => Fate::Queued,
+        Ok(Some(lease)) if lease.state == LeaseState::Gone => Some(Fate::Gone),
+        Ok(Some(lease)) if lease.next_attempt.is_some() && lease.next_attempt == over(&lease) => Some(until(&lease)),
+        Ok(Some(lease)) if lease.state == LeaseState::Undoing => None,
+        _ => Some(Fate::Queued),
     }
 }
 

@@ -7,9 +7,10 @@ use std::{
 
 use futures_util::{FutureExt, future::join};
 use procura_core::{
+    Timestamp,
     identity::{Principal, Subject},
     ids::{IssuanceId, SessionId},
-    ledger::{LeaseFilter, LeaseState, Ledger, Page},
+    ledger::{Claim, LeaseFilter, LeaseState, Ledger, Page, Undone},
     operator::{self, Operator},
     ports::Clock,
     undo,
@@ -354,4 +355,39 @@ async fn req_060_a_revocation_says_done_queued_or_until() {
         Some(RevocationStatus::Until),
         "the role is gone, the token is not"
     );
+}
+
+#[tokio::test]
+async fn req_060_who_revokes_waits_for_an_undo_that_somebody_else_has_begun() {
+    let problem = "it is away".to_owned();
+    let at = Timestamp::MAX;
+    for undone in [Undone::Gone, Undone::Retry { at, problem }] {
+        let world = World::new();
+        let id = world.exchange(&ROWS).await.expect("issued").issuance;
+        let form = format!("token={id}&token_type_hint=issuance");
+        *world.external.undo_fails.lock().expect("lock") = true;
+        assert_eq!(revoke(&world, "tickets", &form).await, Some(RevocationStatus::Queued));
+        *world.external.undo_fails.lock().expect("lock") = false;
+        let now = Clock::now(&*world.clock);
+        let claim = Claim {
+            replica: world.ports.replica,
+            now,
+            again: now + Duration::from_secs(30),
+            margin: Duration::ZERO,
+        };
+        let lease = world.ledger.take(id, claim).await.expect("store").expect("undoing");
+        let other = async {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+                world.clock.advance(Duration::from_millis(50));
+            }
+            world.ledger.settle(id, lease.owner, undone).await.expect("store");
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+                world.clock.advance(Duration::from_millis(50));
+            }
+        };
+        let told = join(revoke(&world, "tickets", &form), other).await.0;
+        assert_eq!(told, Some(RevocationStatus::Done));
+    }
 }
