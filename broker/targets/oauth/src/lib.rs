@@ -8,6 +8,7 @@ mod http;
 mod key;
 mod minter;
 mod refusal;
+mod request;
 mod settings;
 
 use std::{sync::Arc, time::Duration};

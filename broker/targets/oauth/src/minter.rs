@@ -1,7 +1,6 @@
 //! The minter of one upstream.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -18,8 +17,7 @@ use procura_core::{
     ports::{BoxFuture, Clock},
     source::{Attempt, RotationError, Source, SourceSecret, through_rotation},
 };
-use procura_wire::{Secret, TOKEN_EXCHANGE, TokenType};
-use serde_json::{Map, Value};
+use procura_wire::Secret;
 
 use crate::{
     LIFE,
@@ -28,7 +26,8 @@ use crate::{
     endpoints::{Directory, Endpoints},
     http::{Form, Http, Lost, Reply},
     refusal::{Refusal, refusal},
-    settings::{GrantType, Settings, Wanted, Where, rights_of, wanted},
+    request::{Request, details, form},
+    settings::{GrantType, Settings, Where, rights_of, wanted},
 };
 
 /// How long an undo or a probe may take before it is asked for again.
@@ -41,16 +40,8 @@ pub(crate) struct OauthMinter {
     client: Client,
     clock: Arc<dyn Clock>,
     source: Arc<dyn Source>,
-}
-
-/// One request for a token.
-#[derive(Clone, Copy)]
-struct Request<'a> {
-    order: MintOrder<'a>,
-    wanted: &'a Wanted<'a>,
-    endpoints: &'a Endpoints,
-    /// Whether the upstream may be making a token, or has made one.
-    asked: &'a AtomicBool,
+    /// The upstream has refused to revoke what it said it would.
+    unrevocable: AtomicBool,
 }
 
 impl Minter for OauthMinter {
@@ -72,7 +63,13 @@ impl Minter for OauthMinter {
         Box::pin(async move {
             // A token is known to the upstream by nothing but itself.
             let token = undoable.receipt.ok_or(UndoError::Never)?;
-            self.revoke(token).await
+            let revoked = self.revoke(token).await;
+            if matches!(revoked, Err(UndoError::Never)) && !self.unrevocable.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "the upstream revokes no such tokens: those to come are promised no earlier end than their own"
+                );
+            }
+            revoked
         })
     }
 
@@ -129,6 +126,7 @@ impl OauthMinter {
             },
             clock: ports.clock,
             source: ports.source.ok_or("it names no source")?,
+            unrevocable: AtomicBool::new(false),
             settings,
         })
     }
@@ -258,7 +256,7 @@ impl OauthMinter {
             tracing::error!(target = %plan.target, "the upstream's tokens live longer than a day: shorten the client's token lifetime there");
             return upstream;
         }
-        if self.revocation(request.endpoints).is_some() {
+        if self.revocation(request.endpoints).is_some() && !self.unrevocable.load(Ordering::Relaxed) {
             return upstream.min(plan.end);
         }
         if upstream > plan.end {
@@ -325,48 +323,12 @@ impl OauthMinter {
     }
 }
 
-/// What is asked for, without what proves the client.
-fn form(request: &Request<'_>) -> Result<Form, String> {
-    let wanted = request.wanted;
-    let mut form = Form::default();
-    match wanted.grant_type {
-        GrantType::ClientCredentials => form.field("grant_type", "client_credentials"),
-        GrantType::TokenExchange => {
-            let subject = request.order.forward.ok_or("the subject token was not handed on")?;
-            let access_token = TokenType::AccessToken.as_str();
-            form.field("grant_type", TOKEN_EXCHANGE);
-            form.secret("subject_token", subject);
-            form.field("subject_token_type", access_token);
-            form.field("requested_token_type", access_token);
-        }
-    }
-    form.field("scope", &wanted.scopes.iter().copied().collect::<Vec<_>>().join(" "));
-    for (name, value) in [("resource", wanted.resource), ("audience", wanted.audience)] {
-        if let Some(value) = value {
-            form.field(name, value);
-        }
-    }
-    Ok(form)
-}
-
 fn copy(token: &Secret) -> Secret {
     #[expect(
         clippy::disallowed_methods,
         reason = "the token itself is what revokes it; the core seals it"
     )]
     Secret::new(token.expose().to_owned())
-}
-
-/// The parameters; where scopes are one, those that were granted.
-fn details(order: &MintOrder<'_>, scopes: &BTreeSet<String>) -> Map<String, Value> {
-    let mut details = match serde_json::to_value(&order.plan.params) {
-        Ok(Value::Object(params)) => params,
-        _ => Map::new(),
-    };
-    if let Some(granted) = details.get_mut("scopes") {
-        *granted = scopes.iter().cloned().collect();
-    }
-    details
 }
 
 /// The result of the work, or `None` where a moment of the monotonic clock comes first.

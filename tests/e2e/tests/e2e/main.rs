@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         rotation::no_exchange_fails_while_a_password_changes_that_secrets_manager_keeps,
         rotation::a_bad_new_version_is_rolled_back_and_no_exchange_fails,
         rotation::procura_rotate_lets_log_ins_take_turns_and_no_exchange_fails,
+        rotation::a_rotation_that_is_killed_leaves_a_log_in_that_works,
         undoing::a_target_that_was_away_is_cleared_and_holds_nobody_up,
         undoing::what_lives_costs_nothing_until_it_is_due,
         upstream::keycloak_issues_to_a_client_that_signs_and_revokes_at_the_sessions_end,

@@ -75,14 +75,41 @@ pub(crate) async fn procura_rotate_lets_log_ins_take_turns_and_no_exchange_fails
     take_turns(testbed, 4).await.map(drop)
 }
 
-/// Rotates so many times as the operator does.
-pub(crate) async fn take_turns(testbed: &Testbed, times: u32) -> Result<Rotated, Fault> {
+/// Killed between the two of target and source, before the source has the new password and after: each time the
+/// next broker issues, and rotates both log-ins.
+pub(crate) async fn a_rotation_that_is_killed_leaves_a_log_in_that_works(testbed: &Testbed) -> Outcome {
+    for point in ["postgres-rotate-before-write", "postgres-rotate-after-write"] {
+        let (site, _keeper) = turns(testbed).await?;
+        let broker = site.start_armed(&format!("{point}=kill")).await?;
+        broker.exchange("alice").await?.expect_status(200)?;
+        let answer = broker.rotate(DATABASE.0).await;
+        assert!(answer.is_err() && broker.reached(), "{point}: {}", broker.stderr());
+        broker.ended().await?;
+        let broker = site.start().await?;
+        broker.exchange("alice").await?.expect_status(200)?;
+        for _ in 0..2 {
+            let answer = broker.rotate(DATABASE.0).await?.expect_status(200)?;
+            assert_eq!(answer.body["status"], "done", "{point}: {}", answer.body);
+            broker.exchange("alice").await?.expect_status(200)?;
+        }
+    }
+    Ok(())
+}
+
+/// A database whose administrator has two log-ins, and the source that keeps the password of one.
+async fn turns(testbed: &Testbed) -> Result<(Site<'_>, Keeper), Fault> {
     let (site, keeper) = (site(testbed).await?, Keeper::vault()?);
     let (secret, lines) = site.database.take_turns().await?;
     keeper.keep(&site, &secret).await?;
     site.amend("policies/targets/tickets-db.toml", |text| {
         text.replacen("[grants", &format!("{lines}\n[grants"), 1)
     })?;
+    Ok((site, keeper))
+}
+
+/// Rotates so many times as the operator does.
+pub(crate) async fn take_turns(testbed: &Testbed, times: u32) -> Result<Rotated, Fault> {
+    let (site, _keeper) = turns(testbed).await?;
     let mut broker = site.start().await?;
     let change = async {
         let mut made = BTreeSet::new();

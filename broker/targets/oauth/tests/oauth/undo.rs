@@ -32,6 +32,8 @@ async fn what_nothing_takes_back_says_so() {
         .break_path("/revoke", 400, json!({ "error": "unsupported_token_type" }));
     let undone = bed.minter.undo(asked.undoable(minted.receipt.as_ref())).await;
     assert!(matches!(undone, Err(UndoError::Never)), "{undone:?}");
+    let again = bed.mint(&bed.asked()).await.expect("minted");
+    assert!(again.end > minted.end, "nothing is promised that was refused once");
     assert_eq!(bed.minter.inventory().await.expect("a list"), []);
 
     let bed = Bed::with(&grant(), |own, _| own["revokes"] = json!(false));
