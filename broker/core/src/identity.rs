@@ -1,11 +1,11 @@
 //! Who takes part in an exchange: verified tokens, subject, actor, server.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
-use procura_wire::{Name, QualifiedId, Secret, TokenType};
+use procura_wire::{Name, QualifiedId, Reason, Secret, TokenType};
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Timestamp, ledger::ReplayId};
 
 /// A subject or actor token as it was presented: nothing about it is known yet.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct PresentedToken {
     pub declared: TokenType,
 }
 
-/// What a server presented to prove who it is (RFC 6749 section 2.3).
+/// What a server presented to prove who it is (RFC 6749 section 2.3, RFC 7521 section 4.2, RFC 8705 section 2).
 #[derive(Debug)]
 pub enum ClientCredentials {
     /// HTTP Basic, both parts form-decoded.
@@ -33,9 +33,47 @@ pub enum ClientCredentials {
         /// Client secret.
         secret: Secret,
     },
+    /// `client_assertion`: a JWT that says who the server is.
+    Assertion {
+        /// `client_id`, where it stands beside the assertion.
+        id: Option<String>,
+        /// `client_assertion_type`
+        ty: AssertionType,
+        /// The JWT.
+        assertion: Secret,
+    },
+    /// `client_id` alone: the certificate of the connection must prove the rest.
+    Id(String),
     /// Nothing.
     None,
 }
+
+/// `client_assertion_type`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssertionType {
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer` (RFC 7523 section 2.2).
+    JwtBearer,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-spiffe` (draft-ietf-oauth-spiffe-client-auth).
+    JwtSpiffe,
+}
+
+impl FromStr for AssertionType {
+    type Err = Reason;
+
+    /// Error: [`Reason::ClientUnauthenticated`] for every other type.
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        match text {
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" => Ok(Self::JwtBearer),
+            "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe" => Ok(Self::JwtSpiffe),
+            _ => Err(Reason::ClientUnauthenticated),
+        }
+    }
+}
+
+/// The certificates that the other end of a connection presented, in DER, its own first. The handshake has proved that
+/// it holds the key; that anybody vouches for them is for whoever uses them to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificates(pub Vec<Vec<u8>>);
 
 /// How the server proved who it is, for the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +92,19 @@ pub struct AuthenticatedServer {
     pub name: Name,
     /// How it proved that.
     pub method: ClientAuthMethod,
-    /// First 16 hex digits of the SHA-256 of the secret's hash: tells which of two secrets was used.
+    /// First 16 hex digits of the SHA-256 of the secret's hash, or of the key: tells which of two was used.
     pub key: String,
+    /// The assertion's id, where it may be used once.
+    pub once: Option<Once>,
+}
+
+/// The id of a proof that may be used once, not used up yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// The id.
+    pub id: ReplayId,
+    /// What a second use is refused as.
+    pub replayed: Reason,
 }
 
 /// A token whose signature and form were verified under its issuer's rules. Times, audience and

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     catalogue::Server,
-    exchange::{Admitted, Refused, admit, store_reason},
+    exchange::{Admitted, Refused, admit_at_once, store_reason},
     issued_value,
     ledger::{Event, Outcome, Stored},
     ports::Ports,
@@ -17,7 +17,7 @@ pub async fn introspect(
     ports: &Ports,
     incoming: Incoming<Result<Secret, FormFault>>,
 ) -> Result<IntrospectionResponse, Refused> {
-    let (admitted, token) = admit(ports, incoming, Event::Exchange).await?;
+    let (admitted, token) = admit_at_once(ports, incoming, Event::Exchange).await?;
     let token = token.map_err(|fault| Refused {
         param: fault.param,
         ..Refused::unrecorded(fault.reason)

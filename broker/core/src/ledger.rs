@@ -499,6 +499,9 @@ pub trait Ledger: Send + Sync {
     /// Writes an intent and burns its one-time ids. Refused like an append where an id was burnt before.
     fn intend(&self, intent: Intent) -> BoxFuture<'_, Result<(), AppendError>>;
 
+    /// Burns one-time ids, where no record comes of it. Refused as [`AppendError::Replayed`] where one was burnt before.
+    fn burn(&self, ids: Vec<ReplayId>) -> BoxFuture<'_, Result<(), AppendError>>;
+
     /// The live session of this key that is not pinned, and whether a mark revokes the token.
     fn find_session(&self, key: SessionKey, now: Timestamp) -> BoxFuture<'_, Result<Option<Session>, StoreError>>;
 

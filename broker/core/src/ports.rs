@@ -13,7 +13,7 @@ use crate::{
     Timestamp,
     catalogue::Catalogue,
     exchange::Reuse,
-    identity::{AuthenticatedServer, ClientCredentials, PresentedToken, VerifiedToken},
+    identity::{AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken},
     ids::{IssuanceId, ReplicaId},
     judgement::Judge,
     kind::Minter,
@@ -48,6 +48,7 @@ pub trait TokenVerifier: Send + Sync {
         &'a self,
         catalogue: &'a Catalogue,
         credentials: &'a ClientCredentials,
+        certificates: Option<&'a PeerCertificates>,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>>;
 

@@ -1,13 +1,13 @@
 //! The typed token request (RFC 8693 section 2.1) and what arrives with it.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use procura_wire::{Form, FormFault, Reason, Secret, TOKEN_EXCHANGE, TokenType, json};
 use serde_json::{Map, Value};
 
 use crate::{
-    identity::{ClientCredentials, PresentedToken},
+    identity::{ClientCredentials, PeerCertificates, PresentedToken},
     ids::SessionId,
 };
 
@@ -24,6 +24,8 @@ const MAX_TARGETS: usize = 8;
 pub struct Incoming<T> {
     /// What the server proves itself by.
     pub credentials: ClientCredentials,
+    /// The certificates of the connection.
+    pub certificates: Option<Arc<PeerCertificates>>,
     /// What it asks for.
     pub body: T,
     /// Trace id, 32 hex digits.

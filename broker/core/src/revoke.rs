@@ -3,7 +3,7 @@
 use procura_wire::{Form, FormFault, Reason, RevocationResponse, RevocationStatus, Secret};
 
 use crate::{
-    exchange::{Admitted, Refused, admit, store_reason},
+    exchange::{Admitted, Refused, admit_at_once, store_reason},
     ids::{IssuanceId, SessionId},
     issued_value,
     ledger::{Conditions, EndedBy, Event, Outcome, Session, Stored},
@@ -49,7 +49,7 @@ pub async fn revoke(
     ports: &Ports,
     incoming: Incoming<Result<RevokeRequest, FormFault>>,
 ) -> Result<RevocationResponse, Refused> {
-    let (admitted, request) = admit(ports, incoming, Event::Revocation).await?;
+    let (admitted, request) = admit_at_once(ports, incoming, Event::Revocation).await?;
     let id = admitted.draft.id;
     let result = match request {
         Ok(request) => dispatch(ports, admitted, request)

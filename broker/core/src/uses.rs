@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Timestamp,
-    exchange::{Admitted, Refused, admit, store_reason},
+    exchange::{Admitted, Refused, admit_at_once, store_reason},
     identity::Principal,
     ids::IssuanceId,
     ledger::{AppendError, Conditions, Entry, Event, Outcome, Stored},
@@ -20,7 +20,7 @@ pub const MAX_USES: usize = 256;
 
 /// Records reported uses. All of them are of issuances of the calling server, or none is recorded.
 pub async fn report(ports: &Ports, incoming: Incoming<Result<UseReports, Reason>>) -> Result<(), Refused> {
-    let (admitted, reports) = admit(ports, incoming, Event::Use).await?;
+    let (admitted, reports) = admit_at_once(ports, incoming, Event::Use).await?;
     match record_all(ports, &admitted, reports).await {
         Ok(()) => Ok(()),
         Err(Reason::UsesInvalid) => Err(refuse(ports, &admitted).await),

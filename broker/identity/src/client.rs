@@ -45,7 +45,9 @@ impl Clients {
         let (id, secret, method) = match credentials {
             ClientCredentials::Basic { id, secret } => (id, secret, ClientAuthMethod::ClientSecretBasic),
             ClientCredentials::Body { id, secret } => (id, secret, ClientAuthMethod::ClientSecretPost),
-            ClientCredentials::None => return Err(Reason::ClientUnauthenticated),
+            ClientCredentials::Assertion { .. } | ClientCredentials::Id(_) | ClientCredentials::None => {
+                return Err(Reason::ClientUnauthenticated);
+            }
         };
         let server = catalogue.servers.get_key_value(id.as_str());
         let hashes = server.map_or_else(Vec::new, |(name, server)| self.hashes(name, server));
@@ -58,6 +60,7 @@ impl Clients {
                 name: name.clone(),
                 method,
                 key: key_id(known.hash),
+                once: None,
             }),
             Some(_) => Err(Reason::ClientSecretExpired),
             None => Err(self.failed(name)),

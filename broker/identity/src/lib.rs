@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use procura_core::{
     Timestamp,
     catalogue::Catalogue,
-    identity::{AuthenticatedServer, ClientCredentials, PresentedToken, VerifiedToken},
+    identity::{AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken},
     ports::{BoxFuture, Clock, Role, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason};
@@ -114,6 +114,7 @@ impl TokenVerifier for Identity {
         &'a self,
         catalogue: &'a Catalogue,
         credentials: &'a ClientCredentials,
+        _certificates: Option<&'a PeerCertificates>,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>> {
         Box::pin(async move { self.clients.authenticate(catalogue, credentials, now) })

@@ -4,7 +4,10 @@ use procura_core::{
     Timestamp,
     identity::Principal,
     ids::{IssuanceId, SessionId},
-    ledger::{AppendError, Claim, Conditions, EndedBy, Entry, Held, Intent, Lease, Owner, Session, SessionKey, Undone},
+    ledger::{
+        AppendError, Claim, Conditions, EndedBy, Entry, Held, Intent, Lease, Owner, ReplayId, Session, SessionKey,
+        Undone,
+    },
 };
 use procura_wire::{Digest, Name, QualifiedId};
 use tokio::sync::oneshot;
@@ -15,6 +18,7 @@ use crate::rows::InconsistentRow;
 pub(crate) enum Write {
     Append(Box<Entry>, Box<Conditions>),
     Intend(Box<Intent>),
+    Burn(Vec<ReplayId>),
     Open(Box<Session>),
     End(SessionId, EndedBy, Box<Entry>),
     Revoke(IssuanceId, Box<Entry>),

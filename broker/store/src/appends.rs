@@ -274,6 +274,7 @@ fn ids_of(write: &Write) -> &[ReplayId] {
     match write {
         Write::Append(_, conditions) => &conditions.burn,
         Write::Intend(intent) => &intent.burn,
+        Write::Burn(ids) => ids,
         _ => &[],
     }
 }

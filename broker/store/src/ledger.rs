@@ -11,7 +11,7 @@ use procura_core::{
     ids::{IssuanceId, SessionId},
     ledger::{
         AppendError, Claim, Conditions, EndedBy, Entry, Filter, Held, Intent, Lease, LeaseFilter, Ledger, Owner, Page,
-        SESSION_IDLE, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts, Undone,
+        ReplayId, SESSION_IDLE, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts, Undone,
     },
     ports::BoxFuture,
 };
@@ -176,6 +176,10 @@ impl<D: Db> Ledger for Store<D> {
 
     fn intend(&self, intent: Intent) -> BoxFuture<'_, Result<(), AppendError>> {
         Box::pin(async move { self.submit(Write::Intend(Box::new(intent))).await.map(drop) })
+    }
+
+    fn burn(&self, ids: Vec<ReplayId>) -> BoxFuture<'_, Result<(), AppendError>> {
+        Box::pin(async move { self.submit(Write::Burn(ids)).await.map(drop) })
     }
 
     fn find_session(&self, key: SessionKey, now: Timestamp) -> BoxFuture<'_, Result<Option<Session>, StoreError>> {

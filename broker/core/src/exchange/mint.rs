@@ -240,10 +240,11 @@ async fn intend(
         replica: ports.replica,
         deadline,
         lapses,
-        burn: Vec::new(),
+        burn: admitted.burn(),
         aborted: aborted.map_err(|_| Reason::ParamTooLarge)?,
     };
     ports.ledger.intend(intent).await.map_err(append_reason)?;
+    admitted.once.clear();
     Ok(Owner {
         replica: ports.replica,
         fence: 1,

@@ -16,7 +16,7 @@ mod session;
 use procura_wire::{FormFault, Name, Reason, Secret, TokenType};
 use serde_json::Value;
 
-pub use admit::{Admitted, admit};
+pub use admit::{Admitted, admit, admit_at_once};
 pub(crate) use identify::{check_token, principal};
 pub(crate) use mint::UNDO_WAIT;
 pub use reads::same_uri;

@@ -3,7 +3,7 @@
 use procura_wire::{QualifiedId, Reason};
 use serde::Serialize;
 
-use super::Admitted;
+use super::{Admitted, admit::use_up};
 use crate::{
     catalogue::Catalogue,
     identity::{Caller, Principal},
@@ -114,29 +114,54 @@ pub(super) fn note_verdict(admitted: &mut Admitted, verdict: Verdict) {
     admitted.draft.facts.near = verdict.near;
 }
 
-/// Records the refusal. A refusal that cannot be recorded is answered as such.
-pub(super) async fn refuse(ports: &Ports, admitted: Admitted, stop: Stop) -> Refused {
-    let Admitted { draft, .. } = admitted;
-    let id = draft.id;
-    let reason = Some(stop.reason.code());
+/// Records the refusal, and uses up the proofs that nothing has used up yet. A refusal that cannot be recorded is
+/// answered as such.
+pub(super) async fn refuse(ports: &Ports, mut admitted: Admitted, mut stop: Stop) -> Refused {
+    if stop.reason == Reason::ProofReplayed {
+        // Nothing was used up where one of several was used before.
+        stop.reason = use_up(ports, &admitted.once).await.err().unwrap_or(stop.reason);
+        admitted.once.clear();
+    }
+    match record(ports, &admitted, &stop).await {
+        Err(AppendError::Replayed) => {
+            let replayed = Stop::of(
+                use_up(ports, &admitted.once)
+                    .await
+                    .err()
+                    .unwrap_or(Reason::ProofReplayed),
+            );
+            admitted.once.clear();
+            let recorded = record(ports, &admitted, &replayed).await;
+            answer(admitted, replayed, recorded)
+        }
+        recorded => answer(admitted, stop, recorded),
+    }
+}
+
+async fn record(ports: &Ports, admitted: &Admitted, stop: &Stop) -> Result<(), AppendError> {
+    let (draft, reason) = (&admitted.draft, Some(stop.reason.code()));
     let sealed = draft.seal(Outcome::Refused, reason, &*ports.entropy);
-    let Ok(entry) = sealed.or_else(|_| draft.bare().seal(Outcome::Refused, reason, &*ports.entropy)) else {
-        return Refused::unrecorded(Reason::ServerError);
-    };
+    let sealed = sealed.or_else(|_| draft.bare().seal(Outcome::Refused, reason, &*ports.entropy));
+    let entry = sealed.map_err(|_| StoreError::Inconsistent)?;
     let conditions = Conditions {
+        burn: admitted.burn(),
         lease: stop.lease.as_deref().cloned(),
-        ..Conditions::default()
+        guard: None,
     };
-    let recorded = match ports.ledger.append(entry.clone(), conditions).await {
+    match ports.ledger.append(entry.clone(), conditions).await {
         // Whoever took the lease over appends a record of its own; ours is needed only where it did not.
         Err(AppendError::Superseded) if stop.lease.is_some() => ports.ledger.append(entry, Conditions::default()).await,
         other => other,
-    };
+    }
+}
+
+fn answer(admitted: Admitted, stop: Stop, recorded: Result<(), AppendError>) -> Refused {
+    let draft = admitted.draft;
     match recorded {
         Ok(()) | Err(AppendError::Superseded) => Refused {
             reason: stop.reason,
             param: stop.param,
-            issuance: Some(id),
+            issuance: Some(draft.id),
             explanation: by_rules(stop.reason).then(|| Explanation {
                 reason: stop.reason.code(),
                 rules: draft.facts.rules,

@@ -67,7 +67,7 @@ async fn append(ports: &Ports, admitted: &Admitted, made: &Made) -> Result<(), R
         .map_err(|_| Reason::ParamTooLarge)?;
     let conditions = Conditions {
         guard: Some(guard),
-        burn: Vec::new(),
+        burn: admitted.burn(),
         lease,
     };
     ports.ledger.append(entry, conditions).await.map_err(append_reason)

@@ -14,11 +14,13 @@ use procura_core::{
     Timestamp,
     catalogue::{Catalogue, Target},
     identity::{
-        AuthenticatedServer, ClientAuthMethod, ClientCredentials, PresentedToken, Principal, Subject, VerifiedToken,
+        AuthenticatedServer, ClientAuthMethod, ClientCredentials, Once, PeerCertificates, PresentedToken, Principal,
+        Subject, VerifiedToken,
     },
     ids::{Handle, IssuanceId},
     judgement::{Effect, Judge, OperatorAction, Question, Verdict},
     kind::{Kind, Lifetime, MintError, MintOrder, Minted, Minter, OpenError, Place, Rights, UndoError, Undoable},
+    ledger::ReplayId,
     params::ParamValue,
     ports::{BoxFuture, Entropy, Role, SealError, Sealer, TokenVerifier},
 };
@@ -88,13 +90,27 @@ impl TokenVerifier for Tokens {
         &'a self,
         _: &'a Catalogue,
         credentials: &'a ClientCredentials,
-        _: Timestamp,
+        _: Option<&'a PeerCertificates>,
+        now: Timestamp,
     ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>> {
         let result = match credentials {
             ClientCredentials::Basic { id, .. } => Ok(AuthenticatedServer {
                 name: name(id),
                 method: ClientAuthMethod::ClientSecretBasic,
                 key: "0".repeat(16),
+                once: None,
+            }),
+            ClientCredentials::Assertion { id, assertion, .. } => Ok(AuthenticatedServer {
+                name: name(id.as_deref().expect("an id")),
+                method: ClientAuthMethod::ClientSecretBasic,
+                key: "0".repeat(16),
+                once: Some(Once {
+                    id: ReplayId {
+                        id: assertion.digest(),
+                        until: now + Duration::from_secs(300),
+                    },
+                    replayed: Reason::ClientAssertionReplay,
+                }),
             }),
             _ => Err(Reason::ClientUnauthenticated),
         };

@@ -43,6 +43,7 @@ async fn before_authentication_nothing_is_recorded() {
         }),
         trace_id: String::new(),
         address: None,
+        certificates: None,
     };
     let refused = procura_core::exchange::exchange(&world.ports, incoming)
         .await

@@ -265,6 +265,7 @@ pub(crate) async fn revoke(world: &World, server: &str, form: &str) -> Option<Re
         body,
         trace_id: String::new(),
         address: None,
+        certificates: None,
     };
     procura_core::revoke::revoke(&world.ports, incoming)
         .await

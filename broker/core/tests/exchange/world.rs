@@ -224,6 +224,18 @@ impl World {
     }
 
     pub(crate) async fn exchange_as(&self, server: &str, tweak: &[(&str, &str)]) -> Result<Issued, Refused> {
+        let credentials = ClientCredentials::Basic {
+            id: server.into(),
+            secret: Secret::new(String::new()),
+        };
+        self.exchange_by(credentials, tweak).await
+    }
+
+    pub(crate) async fn exchange_by(
+        &self,
+        credentials: ClientCredentials,
+        tweak: &[(&str, &str)],
+    ) -> Result<Issued, Refused> {
         let access_token = TokenType::AccessToken.as_str();
         let mut params = BTreeMap::from([
             ("grant_type", procura_wire::TOKEN_EXCHANGE),
@@ -242,13 +254,11 @@ impl World {
             .collect();
         let mut form = Form::decode(body.join("&").as_bytes()).expect("form");
         let incoming = Incoming {
-            credentials: ClientCredentials::Basic {
-                id: server.into(),
-                secret: Secret::new(String::new()),
-            },
+            credentials,
             body: TokenRequest::read(&mut form),
             trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
             address: None,
+            certificates: None,
         };
         exchange(&self.ports, incoming).await
     }

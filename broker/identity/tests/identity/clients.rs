@@ -78,7 +78,9 @@ impl Clients {
 
     async fn send(&self, credentials: &ClientCredentials, now: i64) -> Result<AuthenticatedServer, Reason> {
         let now = Timestamp::from_second(now).expect("time");
-        self.identity.authenticate(&self.catalogue, credentials, now).await
+        self.identity
+            .authenticate(&self.catalogue, credentials, None, now)
+            .await
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use procura_core::identity::ClientCredentials;
+use procura_core::identity::{AssertionType, ClientCredentials};
 use procura_wire::{Form, FormFault, Reason, Secret, unescape};
 use zeroize::Zeroizing;
 
@@ -21,6 +21,8 @@ const MAX_BODY: usize = 256 * 1024;
 const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 /// Longest client id, bytes.
 const MAX_CLIENT_ID: usize = 256;
+/// Longest client assertion, bytes.
+const MAX_ASSERTION: usize = 16 * 1024;
 /// Longest client secret, bytes.
 const MAX_CLIENT_SECRET: usize = 1024;
 
@@ -89,11 +91,11 @@ pub(crate) fn is_media_type(headers: &HeaderMap, expected: &str) -> bool {
 /// What the caller presents to prove who it is, in the header or in the form; never both
 /// (RFC 6749 section 2.3). What cannot be read authenticates nobody.
 pub(crate) fn credentials(headers: &HeaderMap, form: &mut Form) -> Result<ClientCredentials, FormFault> {
-    let assertion = form.has("client_assertion") || form.has("client_assertion_type");
+    let asserts = form.has("client_assertion") || form.has("client_assertion_type");
     let id = form.take("client_id", MAX_CLIENT_ID)?;
     let secret = form.take("client_secret", MAX_CLIENT_SECRET)?;
     let in_header = headers.contains_key(header::AUTHORIZATION);
-    let methods = usize::from(assertion) + usize::from(secret.is_some()) + usize::from(in_header);
+    let methods = usize::from(asserts) + usize::from(secret.is_some()) + usize::from(in_header);
     if methods > 1 {
         return Err(fault(Reason::ClientMultipleMethods));
     }
@@ -105,13 +107,28 @@ pub(crate) fn credentials(headers: &HeaderMap, form: &mut Form) -> Result<Client
             _ => Ok(credentials),
         };
     }
-    Ok(match (id, secret) {
-        (Some(id), Some(secret)) => ClientCredentials::Body {
-            id: public(&id),
-            secret,
-        },
-        _ => ClientCredentials::None,
+    let id = id.as_ref().map(public);
+    Ok(match (assertion(form)?, id, secret) {
+        (Some((ty, assertion)), id, _) => ClientCredentials::Assertion { id, ty, assertion },
+        (None, Some(id), Some(secret)) => ClientCredentials::Body { id, secret },
+        (None, Some(id), None) => ClientCredentials::Id(id),
+        (None, None, _) => ClientCredentials::None,
     })
+}
+
+/// An assertion and its type: both or neither (RFC 7521 section 4.2).
+fn assertion(form: &mut Form) -> Result<Option<(AssertionType, Secret)>, FormFault> {
+    const NAMES: [&str; 2] = ["client_assertion", "client_assertion_type"];
+    let (assertion, ty) = (form.take(NAMES[0], MAX_ASSERTION)?, form.take(NAMES[1], MAX_CLIENT_ID)?);
+    match (assertion, ty) {
+        (Some(assertion), Some(ty)) => match public(&ty).parse() {
+            Ok(ty) => Ok(Some((ty, assertion))),
+            Err(reason) => Err(FormFault::of(reason, NAMES[1])),
+        },
+        (Some(_), None) => Err(FormFault::of(Reason::ParamMissing, NAMES[1])),
+        (None, Some(_)) => Err(FormFault::of(Reason::ParamMissing, NAMES[0])),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Credentials of the Authorization header (RFC 7617; both parts form-encoded as RFC 6749 section 2.3.1 says).
@@ -170,8 +187,29 @@ mod tests {
         match credentials(&headers, &mut form).map_err(|fault| fault.reason)? {
             ClientCredentials::Basic { id, secret } => Ok((id, secret == Secret::new("s:1%".into()))),
             ClientCredentials::Body { id, secret } => Ok((id, secret == Secret::new("s".into()))),
+            ClientCredentials::Assertion { id, assertion, .. } => {
+                Ok((id.unwrap_or_default(), assertion == Secret::new("j".into())))
+            }
+            ClientCredentials::Id(id) => Ok((id, false)),
             ClientCredentials::None => Ok((String::new(), false)),
         }
+    }
+
+    #[test]
+    fn an_assertion_comes_with_a_type_that_is_known() {
+        let ty = "client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let body = format!("client_assertion=j&{ty}");
+        assert_eq!(read_credentials(None, &body), Ok((String::new(), true)));
+        assert_eq!(
+            read_credentials(None, &format!("client_id=x&{body}")),
+            Ok(("x".into(), true))
+        );
+        assert_eq!(read_credentials(None, "client_assertion=j"), Err(Reason::ParamMissing));
+        assert_eq!(read_credentials(None, ty), Err(Reason::ParamMissing));
+        assert_eq!(
+            read_credentials(None, "client_assertion=j&client_assertion_type=saml"),
+            Err(Reason::ClientUnauthenticated)
+        );
     }
 
     fn encoded(pair: &str) -> String {
@@ -216,8 +254,6 @@ mod tests {
             (Some(no_colon.as_str()), ""),
             (Some("Bearer t"), ""),
             (None, "client_secret=s"),
-            (None, "client_id=x"),
-            (None, "client_assertion=j"),
             (None, ""),
         ] {
             assert_eq!(

@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt;
-use procura_core::ports::Entropy;
+use procura_core::{identity::PeerCertificates, ports::Entropy};
 use procura_wire::Reason;
 
 use super::{
@@ -26,11 +26,12 @@ use super::{
 #[derive(Debug, Clone)]
 struct Trace(String);
 
-/// One request inside the door: the broker, the trace id and the peer's address.
+/// One request inside the door: the broker, the trace id, the peer's address and certificates.
 pub(crate) struct Door {
     pub(crate) app: Arc<App>,
     pub(crate) trace: String,
     pub(crate) peer: Option<IpAddr>,
+    pub(crate) certificates: Option<Arc<PeerCertificates>>,
 }
 
 impl Door {
@@ -57,6 +58,7 @@ impl FromRequestParts<Arc<App>> for Door {
         Ok(Self {
             app: Arc::clone(app),
             trace: trace.unwrap_or_default(),
+            certificates: parts.extensions.get::<Arc<PeerCertificates>>().cloned(),
             peer: peer.map(|ConnectInfo(address)| address.ip().to_canonical()),
         })
     }

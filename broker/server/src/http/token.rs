@@ -118,6 +118,7 @@ impl Door {
     fn incoming<T>(&self, credentials: ClientCredentials, body: T) -> Incoming<T> {
         Incoming {
             credentials,
+            certificates: self.certificates.clone(),
             body,
             trace_id: self.trace.clone(),
             address: self.peer,

@@ -121,6 +121,7 @@ fn caller() -> Caller {
             name: name("tickets"),
             method: ClientAuthMethod::ClientSecretBasic,
             key: "0".repeat(16),
+            once: None,
         },
         subject: Subject {
             principal: Principal::User("corp/alice".parse().expect("id")),

@@ -17,7 +17,8 @@ use procura_core::{
     ids::{IssuanceId, SessionId},
     ledger::{
         AppendError, Claim, Conditions, EndedBy, Entry, Event, Filter, Held, Intent, Lease, LeaseFilter, LeaseState,
-        Ledger, Outcome, Owner, Page, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts, Undone,
+        Ledger, Outcome, Owner, Page, ReplayId, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts,
+        Undone,
     },
     ports::BoxFuture,
 };
@@ -88,6 +89,10 @@ impl Ledger for MemoryLedger {
 
     fn intend(&self, intent: Intent) -> BoxFuture<'_, Result<(), AppendError>> {
         Box::pin(async move { self.write()?.intend(intent) })
+    }
+
+    fn burn(&self, ids: Vec<ReplayId>) -> BoxFuture<'_, Result<(), AppendError>> {
+        Box::pin(async move { self.write()?.burn(&ids) })
     }
 
     fn find_session(&self, key: SessionKey, now: Timestamp) -> BoxFuture<'_, Result<Option<Session>, StoreError>> {

@@ -89,7 +89,7 @@ impl State {
         self.records.insert(record.entry.id, record);
     }
 
-    fn burn(&mut self, ids: &[ReplayId]) -> Result<(), AppendError> {
+    pub(super) fn burn(&mut self, ids: &[ReplayId]) -> Result<(), AppendError> {
         if ids.iter().any(|id| self.burnt.contains_key(&id.id)) {
             return Err(AppendError::Replayed);
         }

@@ -97,6 +97,7 @@ impl Asked {
                     name: "tickets".parse().expect("name"),
                     method: ClientAuthMethod::ClientSecretBasic,
                     key: "0".repeat(16),
+                    once: None,
                 },
                 subject: Subject {
                     principal: Principal::User(format!("dev/{user}").parse().expect("id")),
