@@ -91,7 +91,6 @@ impl Asked {
     }
 }
 
-/// So many for each kind of source, and by the operator.
 /// The same broker with few leases and with many.
 async fn leases(testbed: &Testbed, times: u32) -> Result<Value, Fault> {
     let mut runs = Vec::new();
@@ -101,6 +100,7 @@ async fn leases(testbed: &Testbed, times: u32) -> Result<Value, Fault> {
     Ok(json!({ "runs": runs }))
 }
 
+/// So many for each kind of source, and by the operator.
 async fn rotations(testbed: &Testbed, times: u32) -> Result<Value, Fault> {
     let file = rotation::rotate(testbed, Keeper::File, times).await?;
     let vault = rotation::rotate(testbed, Keeper::vault()?, times).await?;
