@@ -87,7 +87,8 @@ impl Answer {
         match self.status.as_u16() {
             200 | 204 => Ok(self.body),
             403 => Err(Fault::Refused(self.words(what))),
-            300..=499 | 503 => Err(Fault::Failed(self.words(what))),
+            300..=499 => Err(Fault::Failed(self.words(what))),
+            503 if self.is_asleep() => Err(Fault::Failed(self.words(what))),
             _ => Err(Fault::Unknown(self.words(what))),
         }
     }
@@ -99,7 +100,7 @@ impl Answer {
             300..=399 => {
                 format!("{what}: the server redirects, which is not followed; name the active node as address")
             }
-            503 => format!("{what}: the server is sealed or stands by"),
+            503 if self.is_asleep() => format!("{what}: the server is sealed or stands by"),
             _ => {
                 let said = self.body["errors"][0].as_str().unwrap_or("no message").trim();
                 let said: String = said.chars().take(MAX_WORDS).collect();
@@ -108,16 +109,21 @@ impl Answer {
         }
     }
 
+    /// Whether the server itself says that it serves nothing now. A proxy's 503 may come after the deed.
+    fn is_asleep(&self) -> bool {
+        self.says(|text| text.contains("sealed") || text.contains("standby"))
+    }
+
     /// Whether it says that there is no such accessor or lease (any more). A bare 404 does not: a namespace that is
     /// gone and a server that is no Vault answer that to everything.
     pub(crate) fn is_absence(&self) -> bool {
         let absent = |text: &str| text.contains("invalid accessor") || text.contains("invalid lease");
-        let mut errors = self.body["errors"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str);
-        self.status.is_client_error() && errors.any(absent)
+        self.status.is_client_error() && self.says(absent)
+    }
+
+    fn says(&self, what: impl Fn(&str) -> bool) -> bool {
+        let errors = self.body["errors"].as_array().into_iter().flatten();
+        errors.filter_map(Value::as_str).any(what)
     }
 }
 
@@ -181,4 +187,32 @@ fn describe(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_server_itself_can_say_that_it_did_nothing_for_being_asleep() {
+        let answered = |body| {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Answer { status, body }.wanted("auth/token/create")
+        };
+        for own in ["Vault is sealed", "Vault is in standby mode"] {
+            assert!(
+                matches!(answered(json!({ "errors": [own] })), Err(Fault::Failed(_))),
+                "{own}"
+            );
+        }
+        for body in [
+            Value::Null,
+            json!({ "errors": [] }),
+            json!({ "errors": ["no healthy upstream"] }),
+        ] {
+            assert!(matches!(answered(body), Err(Fault::Unknown(_))));
+        }
+    }
 }
