@@ -46,6 +46,8 @@ pub struct Issuer {
     pub max_token_lifetime: Duration,
     /// Its tokens may be operators' at `/v1`.
     pub operators: bool,
+    /// Its ID-JAGs are grants (draft-ietf-oauth-identity-assertion-authz-grant); `None` is none of them.
+    pub id_jag: Option<IdJagUse>,
 }
 
 /// JWS algorithms that the broker verifies.
@@ -57,6 +59,15 @@ pub enum Algorithm {
     Rs256,
     /// Ed25519, named `Ed25519` (RFC 9864) or `EdDSA` (RFC 8037).
     Ed25519,
+}
+
+/// How often one ID-JAG may be presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdJagUse {
+    /// Once, as MCP's Enterprise-Managed Authorization demands.
+    Once,
+    /// Until it ends, as the draft permits.
+    UntilExpiry,
 }
 
 /// A `typ` that an issuer's access tokens may carry.

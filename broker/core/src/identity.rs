@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, str::FromStr, sync::Arc};
 
 use procura_wire::{Name, QualifiedId, Reason, Secret, TokenType};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Timestamp, ledger::ReplayId};
 
@@ -141,6 +142,18 @@ pub struct VerifiedToken {
     pub act: Vec<Link>,
     /// `may_act`.
     pub may_act: Option<Link>,
+}
+
+/// A verified ID-JAG: an issuer's word for who its client acts for, and what the issuer grants it here
+/// (draft-ietf-oauth-identity-assertion-authz-grant). Times, audience and client are claims here too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdJag {
+    /// Who. Its `client` is `client_id` and nothing else; `jti` is there.
+    pub token: Arc<VerifiedToken>,
+    /// `resource`: what it is for; empty where it does not say.
+    pub resources: Vec<String>,
+    /// `authorization_details` (RFC 9396).
+    pub details: Option<Value>,
 }
 
 /// How and when a user logged in (OpenID Connect Core section 2).

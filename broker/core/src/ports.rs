@@ -13,7 +13,7 @@ use crate::{
     Timestamp,
     catalogue::Catalogue,
     exchange::Reuse,
-    identity::{AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken},
+    identity::{AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedToken, VerifiedToken},
     ids::{IssuanceId, ReplicaId},
     judgement::Judge,
     kind::Minter,
@@ -60,6 +60,13 @@ pub trait TokenVerifier: Send + Sync {
         token: &'a PresentedToken,
         role: Role,
     ) -> BoxFuture<'a, Result<Arc<VerifiedToken>, Reason>>;
+
+    /// The same for an ID-JAG, which only issuers with `id_jag` may make.
+    fn verify_id_jag<'a>(
+        &'a self,
+        catalogue: &'a Catalogue,
+        assertion: &'a Secret,
+    ) -> BoxFuture<'a, Result<IdJag, Reason>>;
 }
 
 /// What a token is presented as.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use procura_wire::{Form, FormFault, Reason, Secret, TOKEN_EXCHANGE, TokenType, json};
+use procura_wire::{Form, FormFault, JWT_BEARER, Reason, Secret, TOKEN_EXCHANGE, TokenType, json};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -37,13 +37,13 @@ pub struct Incoming<T> {
 /// What is asked for.
 #[derive(Debug)]
 pub struct TokenRequest {
-    /// `subject_token`, `subject_token_type`
-    pub subject: PresentedToken,
+    /// Whom the work is for.
+    pub subject: PresentedSubject,
     /// `actor_token`, `actor_token_type`
     pub actor: Option<PresentedToken>,
-    /// `audience`, `resource`: at least one.
+    /// `audience`, `resource`: at least one, unless an ID-JAG names it.
     pub targets: Vec<TargetRef>,
-    /// `scope`, split; not empty.
+    /// `scope`, split; not empty, unless an ID-JAG names it.
     pub scope: Vec<String>,
     /// Members of the one object of `authorization_details`, `type` apart.
     pub details: Option<Details>,
@@ -57,6 +57,15 @@ pub struct TokenRequest {
     pub tool: Option<String>,
     /// `tool_call_id`
     pub tool_call: Option<String>,
+}
+
+/// What says whom the work is for.
+#[derive(Debug)]
+pub enum PresentedSubject {
+    /// `subject_token`, `subject_token_type` of an exchange (RFC 8693).
+    Token(PresentedToken),
+    /// `assertion` of the grant `jwt-bearer` (RFC 7523 section 2.1).
+    IdJag(Secret),
 }
 
 /// A target as the caller names it.
@@ -91,14 +100,21 @@ pub enum SessionChoice {
 }
 
 impl TokenRequest {
-    /// Reads the parameters of a token exchange; the fault names the first one that is wrong.
+    /// Reads the parameters of a token exchange or of an ID-JAG's grant; the fault names the first one that is wrong.
     pub fn read(form: &mut Form) -> Result<Self, FormFault> {
-        if plain(form.require("grant_type", MAX_SHORT)?) != TOKEN_EXCHANGE {
-            return Err(FormFault::of(Reason::GrantTypeUnsupported, "grant_type"));
-        }
-        let subject = token(form, "subject_token", "subject_token_type")?;
-        let subject = subject.ok_or(FormFault::of(Reason::ParamMissing, "subject_token"))?;
+        let subject = match plain(form.require("grant_type", MAX_SHORT)?).as_str() {
+            TOKEN_EXCHANGE => {
+                let token = token(form, "subject_token", "subject_token_type")?;
+                PresentedSubject::Token(token.ok_or(FormFault::of(Reason::ParamMissing, "subject_token"))?)
+            }
+            JWT_BEARER => PresentedSubject::IdJag(form.require("assertion", MAX_TOKEN)?),
+            _ => return Err(FormFault::of(Reason::GrantTypeUnsupported, "grant_type")),
+        };
+        let names_itself = matches!(subject, PresentedSubject::IdJag(_));
         let actor = token(form, "actor_token", "actor_token_type")?;
+        if names_itself && actor.is_some() {
+            return Err(FormFault::of(Reason::IdJagActor, "actor_token"));
+        }
         let session = match form.take("session", MAX_SHORT)?.map(plain).as_deref() {
             None => SessionChoice::Join,
             Some("new") => SessionChoice::New,
@@ -107,8 +123,8 @@ impl TokenRequest {
         Ok(Self {
             subject,
             actor,
-            targets: targets(form)?,
-            scope: scope(form)?,
+            targets: targets(form, names_itself)?,
+            scope: scope(form, names_itself)?,
             details: details(form)?,
             requested_type: typed(form, "requested_token_type")?,
             requested_ttl: ttl(form)?,
@@ -148,7 +164,7 @@ fn token(form: &mut Form, name: &'static str, type_name: &'static str) -> Result
     }
 }
 
-fn targets(form: &mut Form) -> Result<Vec<TargetRef>, FormFault> {
+fn targets(form: &mut Form, may_be_none: bool) -> Result<Vec<TargetRef>, FormFault> {
     let audiences = form
         .take_all("audience")
         .into_iter()
@@ -161,14 +177,14 @@ fn targets(form: &mut Form) -> Result<Vec<TargetRef>, FormFault> {
         .map(TargetRef::Resource);
     let all: Vec<_> = audiences.chain(resources).take(MAX_TARGETS + 1).collect();
     match all.len() {
-        0 => Err(FormFault::of(Reason::ParamMissing, "audience")),
-        1..=MAX_TARGETS => Ok(all),
+        0 if !may_be_none => Err(FormFault::of(Reason::ParamMissing, "audience")),
+        0..=MAX_TARGETS => Ok(all),
         _ => Err(FormFault::of(Reason::PolicyTarget, "audience")),
     }
 }
 
-fn scope(form: &mut Form) -> Result<Vec<String>, FormFault> {
-    let scope = plain(form.require("scope", MAX_LONG)?);
+fn scope(form: &mut Form, may_be_none: bool) -> Result<Vec<String>, FormFault> {
+    let scope = form.take("scope", MAX_LONG)?.map(plain).unwrap_or_default();
     let mut names: Vec<_> = scope
         .split(' ')
         .filter(|name| !name.is_empty())
@@ -176,7 +192,7 @@ fn scope(form: &mut Form) -> Result<Vec<String>, FormFault> {
         .collect();
     names.sort_unstable();
     names.dedup();
-    if names.is_empty() {
+    if names.is_empty() && !may_be_none {
         Err(FormFault::of(Reason::ParamMissing, "scope"))
     } else {
         Ok(names)
@@ -189,16 +205,24 @@ fn details(form: &mut Form) -> Result<Option<Details>, FormFault> {
     let Some(text) = form.take(NAME, MAX_DETAILS)? else {
         return Ok(None);
     };
-    let Ok(Value::Array(mut objects)) = json::strict(plain(text).as_bytes()) else {
-        return Err(fault());
-    };
-    match (objects.pop(), objects.is_empty()) {
-        (None, _) => Ok(None),
-        (Some(Value::Object(mut params)), true) => match params.remove("type") {
-            Some(Value::String(kind)) => Ok(Some(Details { kind, params })),
-            _ => Err(fault()),
-        },
-        _ => Err(fault()),
+    let value = json::strict(plain(text).as_bytes()).map_err(|_| fault())?;
+    Details::read(value).ok_or_else(fault)
+}
+
+impl Details {
+    /// The one object of the list, if there is any; `None` where it is something else.
+    pub(crate) fn read(list: Value) -> Option<Option<Self>> {
+        let Value::Array(mut objects) = list else {
+            return None;
+        };
+        match (objects.pop(), objects.is_empty()) {
+            (None, _) => Some(None),
+            (Some(Value::Object(mut params)), true) => match params.remove("type") {
+                Some(Value::String(kind)) => Some(Some(Self { kind, params })),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }
 
@@ -277,6 +301,27 @@ mod tests {
             ("param.missing", Some("actor_token"))
         );
         assert_eq!(fault("actor_token=x"), ("param.missing", Some("actor_token_type")));
+    }
+
+    #[test]
+    fn an_id_jag_may_name_target_and_scope_itself() {
+        let grant = "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer";
+        let request = read(&format!("{grant}&assertion=j")).expect("valid");
+        assert!(matches!(request.subject, PresentedSubject::IdJag(_)));
+        assert!(request.targets.is_empty() && request.scope.is_empty());
+        let missing = read(grant).expect_err("no assertion");
+        assert_eq!(
+            (missing.reason, missing.param),
+            (Reason::ParamMissing, Some("assertion"))
+        );
+    }
+
+    #[test]
+    fn req_111_an_id_jag_comes_without_an_actor_token() {
+        let actor = "actor_token=x&actor_token_type=urn:ietf:params:oauth:token-type:jwt";
+        let body = format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=j&{actor}");
+        let fault = read(&body).expect_err("refused");
+        assert_eq!((fault.reason, fault.param), (Reason::IdJagActor, Some("actor_token")));
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn text(claims: &Map<String, Value>, name: &str) -> Result<Option<String>, Reaso
 }
 
 /// Nothing where the claim is absent.
-fn texts<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<impl Iterator<Item = &'a str>, Reason> {
+pub(crate) fn texts<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<impl Iterator<Item = &'a str>, Reason> {
     let items = match claims.get(name) {
         None => &[][..],
         Some(value) => value.as_array().ok_or(Reason::JwtClaimType)?,

@@ -54,11 +54,22 @@ impl<'a> Unverified<'a> {
         iss.as_str().ok_or(Reason::JwtClaimType)
     }
 
+    /// Whether the issuer is trusted with this algorithm.
+    pub(crate) fn has_algorithm_of(&self, issuer: &Issuer) -> Result<(), Reason> {
+        match issuer.algorithms.contains(&self.algorithm) {
+            true => Ok(()),
+            false => Err(Reason::JwtAlgRefused),
+        }
+    }
+
+    /// Whether `typ` is this one, written in lower case.
+    pub(crate) fn is_typ(&self, typ: &str) -> bool {
+        self.typ.as_deref() == Some(typ)
+    }
+
     /// Whether the issuer is trusted with this algorithm and this `typ`.
     pub(crate) fn obeys(&self, issuer: &Issuer) -> Result<(), Reason> {
-        if !issuer.algorithms.contains(&self.algorithm) {
-            return Err(Reason::JwtAlgRefused);
-        }
+        self.has_algorithm_of(issuer)?;
         let fits = match self.typ.as_deref() {
             Some("at+jwt") => issuer.token_types.contains(&TokenTyp::AtJwt),
             Some("jwt") | None => issuer.token_types.contains(&TokenTyp::Jwt) && self.looks_like_access_token(),

@@ -6,6 +6,7 @@ mod claims;
 mod client;
 mod discovery;
 mod http;
+mod id_jag;
 mod jwk;
 mod jws;
 mod keys;
@@ -18,10 +19,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use procura_core::{
     Timestamp,
     catalogue::Catalogue,
-    identity::{AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken},
+    identity::{AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedToken, VerifiedToken},
     ports::{BoxFuture, Clock, Role, TokenVerifier},
 };
-use procura_wire::{Digest, Name, Reason};
+use procura_wire::{Digest, Name, Reason, Secret};
 use serde_json::Value;
 
 pub use http::HttpOptions;
@@ -127,5 +128,13 @@ impl TokenVerifier for Identity {
         role: Role,
     ) -> BoxFuture<'a, Result<Arc<VerifiedToken>, Reason>> {
         Box::pin(self.token(catalogue, token, role))
+    }
+
+    fn verify_id_jag<'a>(
+        &'a self,
+        catalogue: &'a Catalogue,
+        assertion: &'a Secret,
+    ) -> BoxFuture<'a, Result<IdJag, Reason>> {
+        Box::pin(self.id_jag(catalogue, assertion))
     }
 }

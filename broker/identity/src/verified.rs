@@ -110,6 +110,7 @@ mod tests {
             clients: None,
             max_token_lifetime: Duration::from_secs(3600),
             operators: false,
+            id_jag: None,
         }
     }
 

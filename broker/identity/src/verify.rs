@@ -12,7 +12,7 @@ use procura_wire::{Digest, Name, Reason};
 use crate::{BUILTIN, Identity, claims, jws::Unverified, verified};
 
 /// Longest token, bytes.
-const MAX_TOKEN: usize = 64 * 1024;
+pub(crate) const MAX_TOKEN: usize = 64 * 1024;
 
 impl Identity {
     pub(crate) async fn token(
@@ -57,7 +57,12 @@ impl Identity {
     }
 
     /// The trusted issuer of that identifier, compared exactly.
-    fn issuer<'a>(&self, catalogue: &'a Catalogue, iss: &str, role: Role) -> Result<(&'a Name, &'a Issuer), Reason> {
+    pub(crate) fn issuer<'a>(
+        &self,
+        catalogue: &'a Catalogue,
+        iss: &str,
+        role: Role,
+    ) -> Result<(&'a Name, &'a Issuer), Reason> {
         if iss == self.issuer {
             return Err(Reason::SubjectSelfIssued);
         }

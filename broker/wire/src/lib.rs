@@ -21,4 +21,4 @@ pub use message::{
 pub use name::{MalformedName, Name, QualifiedId};
 pub use reason::{OAuthError, Reason};
 pub use secret::Secret;
-pub use token_type::{TOKEN_EXCHANGE, TokenType, UnknownTokenType};
+pub use token_type::{JWT_BEARER, TOKEN_EXCHANGE, TokenType, UnknownTokenType};

@@ -9,6 +9,8 @@ pub enum OAuthError {
     InvalidClient,
     /// 400; the caller is authenticated but may not ask for this.
     UnauthorizedClient,
+    /// 400; the assertion of a grant is at fault.
+    InvalidGrant,
     /// 400; the grant type is not served.
     UnsupportedGrantType,
     /// 400; the scope is unknown, malformed or not permitted.
@@ -36,6 +38,7 @@ impl OAuthError {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::UnauthorizedClient => "unauthorized_client",
+            Self::InvalidGrant => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
@@ -58,6 +61,7 @@ impl OAuthError {
             Self::ServerError => 500,
             Self::InvalidRequest
             | Self::UnauthorizedClient
+            | Self::InvalidGrant
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
@@ -155,6 +159,14 @@ reasons! {
     SubjectRevoked = "subject.revoked", InvalidRequest, "The session of this subject was ended; get a new token from its issuer.";
     SubjectSuspended = "subject.suspended", InvalidRequest, "The subject is suspended.";
     NameRefused = "name.refused", InvalidRequest, "A name in the token cannot be told from another one.";
+    IdJagInvalid = "idjag.invalid", InvalidGrant, "The ID-JAG is not a valid one of an issuer that is trusted with them.";
+    IdJagAudience = "idjag.audience", InvalidGrant, "The ID-JAG must have this broker's issuer identifier as its only audience.";
+    IdJagClient = "idjag.client", InvalidGrant, "The ID-JAG was issued to another client than the one that presents it.";
+    IdJagTenant = "idjag.tenant", InvalidGrant, "The ID-JAG names a tenant or a subject of the audience (aud_tenant, aud_sub), and the broker has none.";
+    IdJagResource = "idjag.resource", InvalidGrant, "The ID-JAG is for another resource, or the target issues no access tokens.";
+    IdJagScope = "idjag.scope", InvalidScope, "The ID-JAG does not grant this scope.";
+    IdJagReplay = "idjag.replay", InvalidGrant, "The ID-JAG was used before; get a new one from its issuer.";
+    IdJagActor = "idjag.actor", InvalidRequest, "An ID-JAG is presented without an actor token.";
     ActorAudience = "actor.audience", InvalidRequest, "The actor token was issued neither for the broker nor for this server.";
     ActorSelf = "actor.self", InvalidRequest, "Subject and actor are the same.";
     ActorChain = "actor.chain", InvalidRequest, "The act claim is malformed, too deep or loops.";

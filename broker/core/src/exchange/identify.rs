@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use procura_wire::{Name, QualifiedId, Reason};
 
 use super::{
-    Admitted, actor, reads,
+    Admitted, actor, id_jag, reads,
     reads::same_uri,
     refuse::{Stop, suspended},
 };
@@ -16,24 +16,38 @@ use crate::{
     identity::{Caller, Principal, Subject, VerifiedToken},
     ledger::TokenFacts,
     ports::{Ports, Role},
-    request::TokenRequest,
+    request::{PresentedSubject, TokenRequest},
 };
 
 /// How far an issuer's clock may be ahead of ours.
-const SKEW: Duration = Duration::from_secs(30);
+pub(super) const SKEW: Duration = Duration::from_secs(30);
 
-pub(super) async fn identify(ports: &Ports, admitted: &mut Admitted, request: &TokenRequest) -> Result<Caller, Stop> {
+/// Who takes part. What an ID-JAG says of target and scope goes into the request.
+pub(super) async fn identify(
+    ports: &Ports,
+    admitted: &mut Admitted,
+    request: &mut TokenRequest,
+) -> Result<Caller, Stop> {
     let snapshot = Arc::clone(&admitted.snapshot);
     let catalogue = snapshot.judge.catalogue();
-    let at_fault = |reason| Stop::param(reason, "subject_token");
-    let token = ports
-        .tokens
-        .verify(catalogue, &request.subject, Role::Subject)
-        .await
-        .map_err(at_fault)?;
-    let resource = admitted.entry()?.resource.clone();
-    check_token(catalogue, &token, admitted.now).map_err(at_fault)?;
-    check_audience(catalogue, &token, &[&resource]).map_err(at_fault)?;
+    let (parameter, token) = match &request.subject {
+        PresentedSubject::Token(presented) => {
+            let at_fault = |reason| Stop::param(reason, "subject_token");
+            let verified = ports.tokens.verify(catalogue, presented, Role::Subject);
+            let token = verified.await.map_err(at_fault)?;
+            let resource = admitted.entry()?.resource.clone();
+            check_token(catalogue, &token, admitted.now).map_err(at_fault)?;
+            check_audience(catalogue, &token, &[&resource]).map_err(at_fault)?;
+            ("subject_token", token)
+        }
+        PresentedSubject::IdJag(assertion) => {
+            let assertion = id_jag::verify(ports, admitted, assertion).await?;
+            id_jag::narrow(admitted, &assertion, request)?;
+            reads::note_request(&mut admitted.draft, request);
+            ("assertion", assertion.token)
+        }
+    };
+    let at_fault = |reason| Stop::param(reason, parameter);
     let principal = principal(catalogue, &token.issuer, &token.sub).map_err(at_fault)?;
     let subject = Subject { principal, token };
     note_subject(admitted, &subject);
@@ -80,7 +94,7 @@ pub(crate) fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Tim
 }
 
 /// `exp`, `nbf`, `iat` and the whole lifetime (RFC 7519 section 4.1).
-fn check_times(issuer: &Issuer, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
+pub(super) fn check_times(issuer: &Issuer, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let begins = [token.not_before, token.issued_at].into_iter().flatten().max();
     if token.expires <= now {
         Err(Reason::JwtExpired)

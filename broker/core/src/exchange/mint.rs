@@ -19,7 +19,7 @@ use crate::{
     kind::{MintError, MintOrder, Minted, Minter, Place, Undoable},
     ledger::{Intent, Kept, LeaseStep, Outcome, Owner},
     ports::Ports,
-    request::TokenRequest,
+    request::{PresentedSubject, TokenRequest},
     undo,
 };
 
@@ -114,7 +114,7 @@ pub(super) async fn mint(
         now: admitted.now,
         deadline: ports.clock.monotonic() + ports.mint_budget,
         target_deadline: None,
-        forward: forwards(target, &permit).then_some(&request.subject.value),
+        forward: forwarded(target, &permit, request)?,
     };
     if target.kind.place == Place::Local {
         let minted = minter
@@ -195,10 +195,16 @@ fn served_again(admitted: &mut Admitted, permit: Permit, found: Again) -> Made {
     }
 }
 
-/// Several grants are one credential: the token goes along only where each says so.
-fn forwards(target: &Target, permit: &Permit) -> bool {
+/// The subject token, where it goes along. Several grants are one credential: it does only where each says so.
+fn forwarded<'a>(target: &Target, permit: &Permit, request: &'a TokenRequest) -> Result<Option<&'a Secret>, Stop> {
     let mut grants = permit.plan.grants.iter().map(|name| target.grants.get(name));
-    target.kind.forwards && grants.all(|grant| grant.is_some_and(|grant| grant.forward_subject))
+    let forwards = target.kind.forwards && grants.all(|grant| grant.is_some_and(|grant| grant.forward_subject));
+    match &request.subject {
+        _ if !forwards => Ok(None),
+        PresentedSubject::Token(token) => Ok(Some(&token.value)),
+        // It is for us alone.
+        PresentedSubject::IdJag(_) => Err(Stop::param(Reason::IdJagResource, "assertion")),
+    }
 }
 
 /// Reads the target's clock, before anything is promised.

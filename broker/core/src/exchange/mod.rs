@@ -4,6 +4,7 @@
 mod actor;
 mod admit;
 mod check;
+mod id_jag;
 mod identify;
 mod judge;
 mod mint;
@@ -67,9 +68,9 @@ async fn through(
     admitted: &mut Admitted,
     request: Result<TokenRequest, FormFault>,
 ) -> Result<Issued, refuse::Stop> {
-    let request = request?;
+    let mut request = request?;
     reads::note_request(&mut admitted.draft, &request);
-    let caller = identify::identify(ports, admitted, &request).await?;
+    let caller = identify::identify(ports, admitted, &mut request).await?;
     let permit = judge::judge(ports, admitted, caller, &request).await?;
     let made = mint::mint(ports, admitted, permit, &request).await?;
     let checked = check::check(ports, admitted, made).await?;

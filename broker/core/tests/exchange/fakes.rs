@@ -14,8 +14,8 @@ use procura_core::{
     Timestamp,
     catalogue::{Catalogue, Target},
     identity::{
-        AuthenticatedServer, ClientAuthMethod, ClientCredentials, Once, PeerCertificates, PresentedToken, Principal,
-        Subject, VerifiedToken,
+        AuthenticatedServer, ClientAuthMethod, ClientCredentials, IdJag, Once, PeerCertificates, PresentedToken,
+        Principal, Subject, VerifiedToken,
     },
     ids::{Handle, IssuanceId},
     judgement::{Effect, Judge, OperatorAction, Question, Verdict},
@@ -83,7 +83,11 @@ pub(crate) static REUSED: Kind = Kind {
 
 /// Answers what the test put in.
 #[derive(Default)]
-pub(crate) struct Tokens(pub(crate) Mutex<BTreeMap<String, Result<VerifiedToken, Reason>>>);
+pub(crate) struct Tokens(
+    pub(crate) Mutex<BTreeMap<String, Result<VerifiedToken, Reason>>>,
+    /// ID-JAGs.
+    pub(crate) Mutex<BTreeMap<String, Result<IdJag, Reason>>>,
+);
 
 impl TokenVerifier for Tokens {
     fn authenticate<'a>(
@@ -129,6 +133,14 @@ impl TokenVerifier for Tokens {
             .zip(known.keys())
             .find(|(_, text)| Secret::new((*text).clone()) == token.value);
         let result = result.map_or(Err(Reason::JwtFormat), |(result, _)| result.clone().map(Arc::new));
+        async move { result }.boxed()
+    }
+
+    fn verify_id_jag<'a>(&'a self, _: &'a Catalogue, assertion: &'a Secret) -> BoxFuture<'a, Result<IdJag, Reason>> {
+        let known = self.1.lock().expect("lock");
+        let mut known = known.iter();
+        let found = known.find(|(text, _)| Secret::new((*text).clone()) == *assertion);
+        let result = found.map_or(Err(Reason::JwtFormat), |(_, result)| result.clone());
         async move { result }.boxed()
     }
 }

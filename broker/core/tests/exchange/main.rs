@@ -4,6 +4,7 @@
 mod actors;
 mod fair;
 mod fakes;
+mod id_jag;
 mod identity;
 mod laws;
 mod once;

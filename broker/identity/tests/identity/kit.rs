@@ -274,6 +274,7 @@ pub(crate) fn issuer(url: &str) -> Issuer {
         clients: None,
         max_token_lifetime: Duration::from_secs(3600),
         operators: false,
+        id_jag: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod fetching;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod id_jag;
 mod issuers;
 #[cfg(test)]
 mod keys;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use procura_core::catalogue::{Algorithm, Groups, Issuer, TokenTyp};
+use procura_core::catalogue::{Algorithm, Groups, IdJagUse, Issuer, TokenTyp};
 
 use super::Around;
 use crate::{
@@ -24,6 +24,8 @@ const ALGORITHMS: [(&str, Algorithm); 4] = [
 ];
 
 const TYPES: [(&str, TokenTyp); 2] = [("at+jwt", TokenTyp::AtJwt), ("JWT", TokenTyp::Jwt)];
+
+const ID_JAG: [(&str, IdJagUse); 2] = [("single-use", IdJagUse::Once), ("until-expiry", IdJagUse::UntilExpiry)];
 
 pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer> {
     let issuer = table.need("issuer", "\"https://id.example.com/realms/corp\"");
@@ -49,6 +51,7 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
     let clients = table.take("clients").map(strings);
     let lifetime = table.take("max_token_lifetime").and_then(Item::duration);
     let operators = table.flag("operators");
+    let id_jag = table.take("id_jag").and_then(|item| item.one_of(&ID_JAG));
     Some(Issuer {
         issuer: url.unwrap_or_default().to_owned(),
         algorithms: algorithms.unwrap_or_default(),
@@ -62,6 +65,7 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
         clients: clients.map(Option::unwrap_or_default),
         max_token_lifetime: lifetime.unwrap_or(DAY),
         operators,
+        id_jag,
     })
 }
 

@@ -8,12 +8,14 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Response},
 };
-use procura_wire::{Reason, TOKEN_EXCHANGE, TokenType};
+use procura_wire::{JWT_BEARER, Reason, TOKEN_EXCHANGE, TokenType};
 use serde_json::json;
 
 use super::App;
 
 const OPENAPI: &str = include_str!("openapi.json");
+
+const ID_JAG_PROFILE: &str = "urn:ietf:params:oauth:grant-profile:id-jag";
 
 /// How long metadata and keys may be kept by others.
 const CACHE: &str = "public, max-age=60";
@@ -53,6 +55,17 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
     let snapshot = app.ports.active.snapshot();
     let targets = snapshot.judge.catalogue().targets.values();
     let kinds: std::collections::BTreeSet<_> = targets.map(|target| target.kind.name).collect();
+    // That ID-JAGs are taken is said, and from whom is not (MCP Enterprise-Managed Authorization).
+    let id_jag = snapshot
+        .judge
+        .catalogue()
+        .issuers
+        .values()
+        .any(|issuer| issuer.id_jag.is_some());
+    let (grants, profiles): (&[_], &[_]) = match id_jag {
+        true => (&[TOKEN_EXCHANGE, JWT_BEARER], &[ID_JAG_PROFILE]),
+        false => (&[TOKEN_EXCHANGE], &[]),
+    };
     let presentable: Vec<_> = TokenType::ALL.into_iter().filter(|ty| ty.is_presentable()).collect();
     cached(Json(json!({
         "issuer": issuer,
@@ -60,7 +73,8 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
         "revocation_endpoint": format!("{issuer}/revoke"),
         "introspection_endpoint": format!("{issuer}/introspect"),
         "jwks_uri": format!("{issuer}/jwks.json"),
-        "grant_types_supported": [TOKEN_EXCHANGE],
+        "grant_types_supported": grants,
+        "authorization_grant_profiles_supported": profiles,
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
