@@ -108,6 +108,7 @@ mod tests {
             groups: None,
             actor_from_azp: false,
             clients: None,
+            trusted_presenters: BTreeSet::new(),
             max_token_lifetime: Duration::from_secs(3600),
             operators: false,
         }
@@ -123,6 +124,7 @@ mod tests {
             not_before: None,
             issued_at: None,
             jti: None,
+            confirmation: None,
             sid: None,
             client: None,
             scopes: None,

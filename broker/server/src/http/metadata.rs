@@ -8,6 +8,7 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Response},
 };
+use procura_identity::DPOP_ALGORITHMS;
 use procura_wire::{Reason, TOKEN_EXCHANGE, TokenType};
 use serde_json::json;
 
@@ -52,6 +53,7 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
     let methods = ["client_secret_basic", "client_secret_post"];
     let snapshot = app.ports.active.snapshot();
     let targets = snapshot.judge.catalogue().targets.values();
+    let mut servers = snapshot.judge.catalogue().servers.values();
     let kinds: std::collections::BTreeSet<_> = targets.map(|target| target.kind.name).collect();
     let presentable: Vec<_> = TokenType::ALL.into_iter().filter(|ty| ty.is_presentable()).collect();
     cached(Json(json!({
@@ -67,6 +69,8 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
         "introspection_endpoint_auth_methods_supported": methods,
         "authorization_details_types_supported": kinds,
         "subject_token_types_supported": presentable,
+        "dpop_signing_alg_values_supported": DPOP_ALGORITHMS,
+        "tls_client_certificate_bound_access_tokens": servers.any(|server| server.certificate_bound),
         "protected_resources": [format!("{issuer}/v1")],
         "service_documentation": format!("{issuer}/errors"),
     })))
@@ -83,6 +87,7 @@ pub(crate) async fn resource(State(app): State<Arc<App>>) -> Response {
         "resource": format!("{}/v1", app.site.issuer),
         "authorization_servers": operators.collect::<Vec<_>>(),
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": DPOP_ALGORITHMS,
     })))
 }
 
