@@ -12,6 +12,7 @@ use crate::{
     cache::Cache,
     error::Error,
     http::{Broker, Settings},
+    proof::ProofKey,
     session::{Session, Slot},
     uses::Reporter,
 };
@@ -43,6 +44,7 @@ impl Client {
             client_id: client_id.into(),
             secret: client_secret,
             ca: None,
+            proof_key: None,
             timeout: TIMEOUT,
         })
     }
@@ -84,6 +86,14 @@ impl Builder {
     #[must_use]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.0.ca = Some(pem.into());
+        self
+    }
+
+    /// Proves this key with every exchange (DPoP, RFC 9449): the broker binds the tokens that it signs to it, and
+    /// whoever uses one needs [`Session::proof`].
+    #[must_use]
+    pub fn proof_key(mut self, key: ProofKey) -> Self {
+        self.0.proof_key = Some(key);
         self
     }
 

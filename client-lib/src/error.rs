@@ -48,6 +48,12 @@ impl Error {
         }
     }
 
+    /// Whether the broker wants the nonce that it sent in the next proof.
+    pub(crate) fn is_nonce_wanted(&self) -> bool {
+        let wanted = OAuthError::UseDpopNonce.as_str();
+        matches!(self, Self::Refused(refusal) if refusal.body.error == wanted)
+    }
+
     /// Whether the broker said that the session is not, or no longer, one of this caller.
     pub(crate) fn is_session_over(&self) -> bool {
         matches!(self, Self::Refused(refusal) if matches!(&*refusal.body.reason, "session.unknown" | "session.ended"))

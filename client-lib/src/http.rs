@@ -9,7 +9,10 @@ use reqwest::{
     redirect,
 };
 
-use crate::error::{Error, Refusal};
+use crate::{
+    error::{Error, Refusal},
+    proof::{ProofKey, Proofs},
+};
 
 /// How often a request is sent at most while somebody has to wait for it.
 pub(crate) const TRIES: u32 = 3;
@@ -26,6 +29,7 @@ pub(crate) struct Broker {
     base: Url,
     pub(crate) client_id: String,
     secret: Arc<Secret>,
+    pub(crate) proofs: Option<Proofs>,
 }
 
 /// What makes a [`Broker`].
@@ -34,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) client_id: String,
     pub(crate) secret: Secret,
     pub(crate) ca: Option<Vec<u8>>,
+    pub(crate) proof_key: Option<ProofKey>,
     pub(crate) timeout: Duration,
 }
 
@@ -66,17 +71,35 @@ impl Broker {
             base,
             client_id: settings.client_id,
             secret: Arc::new(settings.secret),
+            proofs: settings.proof_key.map(Proofs::new),
         })
     }
 
     /// A request to a path of the broker, authenticated with HTTP Basic (RFC 6749 section 2.3.1).
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         #[expect(clippy::disallowed_methods, reason = "the client authenticates itself to its broker")]
         let secret = encode(self.secret.expose());
-        self.client.post(url).basic_auth(encode(&self.client_id), Some(secret))
+        self.client
+            .post(self.at(path))
+            .basic_auth(encode(&self.client_id), Some(secret))
+    }
+
+    fn at(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+
+    /// Sends a request to `/token`, with a proof where there is a key.
+    pub(crate) async fn ask(&self, request: RequestBuilder, tries: u32) -> Result<Secret, Error> {
+        let uri = self.at("/token");
+        send(
+            request,
+            tries,
+            self.proofs.as_ref().map(|proofs| (proofs, uri.as_str())),
+        )
+        .await
     }
 
     /// The broker's URL, as the cache key has it.
@@ -85,15 +108,29 @@ impl Broker {
     }
 }
 
-/// Sends a request, up to `tries` times where the broker cannot be reached or answers 503.
-pub(crate) async fn send(request: RequestBuilder, mut tries: u32) -> Result<Secret, Error> {
+/// Sends a request, up to `tries` times where the broker cannot be reached or answers 503. With a key and the request's
+/// URI each try has a proof of its own, and a nonce that the broker asks for is sent at once (RFC 9449 section 8).
+pub(crate) async fn send(
+    request: RequestBuilder,
+    mut tries: u32,
+    proving: Option<(&Proofs, &str)>,
+) -> Result<Secret, Error> {
+    let mut challenged = false;
     loop {
-        let again = request.try_clone();
-        let Failure { error, pause } = match try_once(again).await {
+        let mut again = request.try_clone();
+        if let Some((proofs, uri)) = proving {
+            let proof = proofs.next("POST", uri)?;
+            again = again.map(|request| with_proof(request, &proof));
+        }
+        let Failure { error, pause } = match try_once(again, proving.map(|(proofs, _)| proofs)).await {
             Ok(body) => return Ok(body),
             Err(failure) => failure,
         };
         match pause {
+            _ if proving.is_some() && error.is_nonce_wanted() && !challenged => {
+                challenged = true;
+                continue;
+            }
             Some(pause) if tries > 1 => tokio::time::sleep(pause).await,
             _ => return Err(error),
         }
@@ -101,7 +138,12 @@ pub(crate) async fn send(request: RequestBuilder, mut tries: u32) -> Result<Secr
     }
 }
 
-async fn try_once(request: Option<RequestBuilder>) -> Result<Secret, Failure> {
+#[expect(clippy::disallowed_methods, reason = "the proof goes along with its request")]
+fn with_proof(request: RequestBuilder, proof: &Secret) -> RequestBuilder {
+    request.header("DPoP", proof.expose())
+}
+
+async fn try_once(request: Option<RequestBuilder>, proofs: Option<&Proofs>) -> Result<Secret, Failure> {
     let lost = |error: reqwest::Error| Failure {
         // After a timeout the broker may still be at work; another try would double it.
         pause: (!error.is_timeout()).then_some(PAUSE),
@@ -114,6 +156,13 @@ async fn try_once(request: Option<RequestBuilder>) -> Result<Secret, Failure> {
     let request = request.ok_or_else(|| odd("the request cannot be sent twice"))?;
     let response = request.send().await.map_err(lost)?;
     let status = response.status();
+    let nonce = response
+        .headers()
+        .get("DPoP-Nonce")
+        .and_then(|nonce| nonce.to_str().ok());
+    if let (Some(proofs), Some(nonce)) = (proofs, nonce) {
+        proofs.remember(nonce);
+    }
     let pause = (status == StatusCode::SERVICE_UNAVAILABLE).then(|| pause(&response));
     let body = read(response).await.map_err(lost)?;
     let body = body.ok_or_else(|| odd("it is too long or no text"))?;

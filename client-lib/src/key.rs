@@ -6,13 +6,15 @@ use procura_wire::{Digest, TokenType};
 use serde_json::Value;
 
 /// Everything that a credential depends on. A tool call's id is not part of it: uses of cached credentials are
-/// reported instead. Tokens stand here as digests. (This client has no proof keys.)
+/// reported instead. Tokens stand here as digests.
 pub(crate) struct Key<'a> {
     pub(crate) broker: &'a str,
     pub(crate) server: &'a str,
     pub(crate) session: &'a str,
     pub(crate) subject: Digest,
     pub(crate) actor: Option<Digest>,
+    /// Thumbprint of the key that it is bound to.
+    pub(crate) proof_key: Option<&'a str>,
     pub(crate) issued: TokenType,
     pub(crate) draft: &'a Draft,
 }
@@ -43,6 +45,7 @@ impl Key<'_> {
             Some(self.session.as_bytes()),
             Some(self.subject.as_bytes().as_slice()),
             self.actor.as_ref().map(|actor| actor.as_bytes().as_slice()),
+            self.proof_key.map(str::as_bytes),
             Some(self.issued.as_str().as_bytes()),
             self.draft.tool.as_deref().map(str::as_bytes),
             Some(self.draft.target.as_bytes()),
@@ -106,6 +109,7 @@ mod tests {
             session,
             subject: Digest::of(subject.as_bytes()),
             actor: some(actor).map(|actor| Digest::of(actor.as_bytes())),
+            proof_key: None,
             issued,
             draft: &draft,
         };
@@ -165,6 +169,7 @@ mod tests {
                 session: "",
                 subject: Digest::of(b""),
                 actor: None,
+                proof_key: None,
                 issued: TokenType::Jwt,
                 draft: &draft,
             };
@@ -172,5 +177,25 @@ mod tests {
         };
         assert_ne!(with(None), with(Some(0)));
         assert_ne!(with(Some(60)), with(Some(300)));
+    }
+
+    #[test]
+    fn another_proof_key_is_another_key() {
+        let draft = Draft::default();
+        let with = |proof_key| {
+            let key = Key {
+                broker: "",
+                server: "",
+                session: "",
+                subject: Digest::of(b""),
+                actor: None,
+                proof_key,
+                issued: TokenType::AccessToken,
+                draft: &draft,
+            };
+            key.digest()
+        };
+        assert_ne!(with(None), with(Some("")));
+        assert_ne!(with(Some("a")), with(Some("b")));
     }
 }

@@ -31,6 +31,7 @@ mod credential;
 mod error;
 mod http;
 mod key;
+mod proof;
 mod session;
 mod uses;
 
@@ -38,4 +39,5 @@ pub use client::{Builder, Client};
 pub use credential::{Credential, Use};
 pub use error::{Error, Refusal};
 pub use procura_wire::{AwsCredential, ErrorBody, PostgresCredential, Secret, UseOutcome, VaultCredential};
+pub use proof::ProofKey;
 pub use session::{Request, Session};

@@ -146,6 +146,19 @@ impl Session {
         self.slot.id()
     }
 
+    /// A proof for one request that uses a token which is bound to this client's key: the header `DPoP`, beside
+    /// `Authorization: DPoP`. The nonce is the one that the resource server asked for last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] where the client has no [`ProofKey`](crate::ProofKey).
+    pub fn proof(&self, method: &str, uri: &str, token: &Secret, nonce: Option<&str>) -> Result<Secret, Error> {
+        let proofs = self.client.broker.proofs.as_ref();
+        let proofs =
+            proofs.ok_or_else(|| Error::Setting("give the client a key with Builder::proof_key".to_owned()))?;
+        proofs.key.proof(method, uri, Some(token), nonce)
+    }
+
     /// Asks for a bearer token that the broker signs itself: a target of kind `jwt`.
     pub fn bearer(&self, target: &str, grant: &str) -> Request<'_, Secret> {
         self.request(&BEARER, target, grant)
@@ -313,6 +326,7 @@ impl<T> Request<'_, T> {
             session,
             subject: self.session.subject.digest(),
             actor: self.session.actor.as_ref().map(|actor| actor.digest()),
+            proof_key: client.broker.proofs.as_ref().map(|proofs| proofs.key.thumbprint()),
             issued: self.shape.issued,
             draft: &self.draft,
         };
@@ -354,7 +368,7 @@ impl<T> Request<'_, T> {
             request = request.header("traceparent", traceparent);
         }
         let asked = Instant::now();
-        self.read(&http::send(request, tries).await?, asked)
+        self.read(&self.session.client.broker.ask(request, tries).await?, asked)
     }
 
     /// The parameters as RFC 9396 wants them.

@@ -141,7 +141,7 @@ impl Sending {
         let body = UseReports { uses: batch.to_vec() };
         let mut last_tries = LAST_TRIES;
         loop {
-            let error = match http::send(self.broker.post("/v1/uses").json(&body), TRIES).await {
+            let error = match http::send(self.broker.post("/v1/uses").json(&body), TRIES, None).await {
                 Ok(_) => return Ok(()),
                 Err(error) if is_final(&error) => return Err(error),
                 Err(error) => error,

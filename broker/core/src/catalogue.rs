@@ -42,6 +42,8 @@ pub struct Issuer {
     pub actor_from_azp: bool,
     /// Clients whose tokens may be presented; `None` is any.
     pub clients: Option<BTreeSet<String>>,
+    /// Servers that may present its bound tokens without a proof of their key.
+    pub trusted_presenters: BTreeSet<Name>,
     /// Longest `exp - iat` of its tokens.
     pub max_token_lifetime: Duration,
     /// Its tokens may be operators' at `/v1`.
@@ -114,6 +116,10 @@ pub struct Server {
     pub deployment: Option<String>,
     /// The audience that subject tokens must have.
     pub resource: String,
+    /// Nothing is issued to it without a DPoP proof (RFC 9449 section 5.2).
+    pub dpop_bound: bool,
+    /// Tokens for it are bound to the certificate of its connection (RFC 8705 section 3).
+    pub certificate_bound: bool,
     /// How it authenticates.
     pub auth: ServerAuth,
     /// Grants that it may reach without naming a tool.

@@ -108,6 +108,37 @@ pub struct Once {
     pub replayed: Reason,
 }
 
+/// What a token is bound to: the one member of `cnf` (RFC 7800 section 3.1). Both are base64url of a SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Confirmation {
+    /// `jkt`: the RFC 7638 thumbprint of a key that signs DPoP proofs (RFC 9449 section 6.1).
+    #[serde(rename = "jkt")]
+    Jkt(String),
+    /// `x5t#S256`: the thumbprint of a certificate (RFC 8705 section 3.1).
+    #[serde(rename = "x5t#S256")]
+    X5tS256(String),
+}
+
+/// A DPoP proof as a request brings it, and the request that it must be for (RFC 9449 section 4).
+#[derive(Debug)]
+pub struct PresentedProof {
+    /// The one DPoP header; `None` where there are several, or it is no text.
+    pub value: Option<Secret>,
+    /// Method of the request.
+    pub method: String,
+    /// URI of the request under the broker's issuer, without query.
+    pub uri: String,
+}
+
+/// A verified DPoP proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// RFC 7638 thumbprint of the key that signed it.
+    pub jkt: String,
+    /// Its id, which nobody has looked for yet.
+    pub once: Once,
+}
+
 /// A token whose signature and form were verified under its issuer's rules. Times, audience and
 /// client are claims here: whoever uses it looks at them each time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +159,8 @@ pub struct VerifiedToken {
     pub issued_at: Option<Timestamp>,
     /// `jti`.
     pub jti: Option<String>,
+    /// `cnf`: the key that whoever presents it must prove, each time.
+    pub confirmation: Option<Confirmation>,
     /// `sid`.
     pub sid: Option<String>,
     /// `client_id`, else `azp`: whom it was issued to.

@@ -1,14 +1,17 @@
 //! Introspection (RFC 7662) for the issuing server and for servers that the bundle names.
 
 use procura_wire::{FormFault, IntrospectionResponse, Name, Secret};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     catalogue::Server,
     exchange::{Admitted, Refused, admit_at_once, store_reason},
+    identity::Confirmation,
     issued_value,
     ledger::{Event, Outcome, Stored},
     ports::Ports,
+    possession::scheme,
     request::Incoming,
 };
 
@@ -28,7 +31,7 @@ pub async fn introspect(
     Ok(match live {
         Some(stored) => IntrospectionResponse {
             active: true,
-            claims: claims(ports, &stored),
+            claims: claims(ports, &admitted, &stored),
         },
         None => IntrospectionResponse::default(),
     })
@@ -65,7 +68,7 @@ fn may_see(admitted: &Admitted, stored: &Stored) -> bool {
 }
 
 /// The claims that the token was issued with, from its record.
-fn claims(ports: &Ports, stored: &Stored) -> Map<String, Value> {
+fn claims(ports: &Ports, admitted: &Admitted, stored: &Stored) -> Map<String, Value> {
     let read = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     let leaf = read(stored.leaf.get());
     let side = stored
@@ -81,7 +84,15 @@ fn claims(ports: &Ports, stored: &Stored) -> Map<String, Value> {
         Some([only]) => only.clone(),
         _ => json!(stored.index.target),
     };
+    let target = stored.index.target.as_ref();
+    let target = target.and_then(|target| admitted.snapshot.judge.catalogue().targets.get(target));
+    let kind = target.map(|target| target.kind);
+    let cnf = kind
+        .filter(|kind| kind.binds)
+        .and_then(|_| Confirmation::deserialize(&leaf["cnf"]).ok());
     let members = [
+        ("token_type", json!(kind.map(|kind| scheme(kind.issues, cnf.as_ref())))),
+        ("cnf", json!(cnf)),
         ("iss", json!(ports.issuer)),
         ("sub", side["subject"]["id"].clone()),
         ("client_id", json!(stored.index.server)),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Timestamp,
     catalogue::Catalogue,
-    identity::{Actor, Principal, Subject},
+    identity::{Actor, Confirmation, Principal, Subject},
     params::Params,
 };
 
@@ -142,6 +142,8 @@ pub struct Plan {
     pub grants: Vec<Name>,
     /// The parameters, which narrow each of them.
     pub params: Params,
+    /// The key that the token must be bound to; `None` for kinds that bind nothing.
+    pub confirmation: Option<Confirmation>,
     /// When it must have ended.
     pub end: Timestamp,
 }

@@ -49,6 +49,8 @@ pub struct Kind {
     pub forwards: bool,
     /// Grants with equal parameters can go into one credential.
     pub merges: bool,
+    /// What it issues carries the plan's confirmation as `cnf`.
+    pub binds: bool,
     /// What the keys' schema cannot say, checked at load: (grant or `None` for the target's own keys, key, problem).
     pub check: fn(&Target) -> Vec<SettingFault>,
     /// Whether the kind can narrow the grant by the plan's parameters, which fit the grant's declaration. Pure.

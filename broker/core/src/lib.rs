@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod operator;
 pub mod params;
 pub mod ports;
+pub mod possession;
 pub mod record;
 pub mod request;
 pub mod revoke;

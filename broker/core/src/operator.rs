@@ -6,11 +6,12 @@ use serde::Serialize;
 use crate::{
     Timestamp,
     exchange::{check_token, is_suspended, same_uri, store_reason},
-    identity::{PresentedToken, Principal, Subject},
+    identity::{Principal, Subject},
     ids::{IssuanceId, SessionId},
     judgement::{Effect, OperatorAction},
     ledger::{EndedBy, Entry, Event, Filter, Held, LeaseState, Outcome, Page, Session, StoreError, Stored},
     ports::{Ports, Role},
+    possession::{self, Presented},
     record::Draft,
     undo::{self, Fate},
 };
@@ -46,13 +47,14 @@ pub struct CredentialReport {
 }
 
 /// Authenticates an operator: a token whose sole audience is `<issuer>/v1`, from an issuer with
-/// `operators = true`, for one of its `clients` where it lists them, and of nobody who is suspended.
-/// Error: [`Reason::V1Unauthenticated`], or why nobody can be authenticated now (503).
-pub async fn authenticate(ports: &Ports, token: &PresentedToken) -> Result<Operator, Reason> {
+/// `operators = true`, for one of its `clients` where it lists them, and of nobody who is suspended; presented by
+/// whoever holds its key where it is bound to one.
+/// Error: [`Reason::V1Unauthenticated`], what is wrong with a DPoP proof, or why nobody can be authenticated now (503).
+pub async fn authenticate(ports: &Ports, presented: Presented<'_>) -> Result<Operator, Reason> {
     let now = ports.now()?;
     let snapshot = ports.active.snapshot();
     let catalogue = snapshot.judge.catalogue();
-    let verified = ports.tokens.verify(catalogue, token, Role::Operator).await;
+    let verified = ports.tokens.verify(catalogue, presented.token, Role::Operator).await;
     let verified = verified.map_err(unauthenticated)?;
     check_token(catalogue, &verified, now).map_err(unauthenticated)?;
     let audience = format!("{}/v1", ports.issuer);
@@ -65,6 +67,7 @@ pub async fn authenticate(ports: &Ports, token: &PresentedToken) -> Result<Opera
     if is_suspended(catalogue, &principal) || !verified.act.is_empty() {
         return Err(Reason::V1Unauthenticated);
     }
+    possession::check(ports, presented, &verified, now).await?;
     Ok(Operator {
         subject: Subject {
             principal,

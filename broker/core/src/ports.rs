@@ -7,13 +7,16 @@ use std::{
     time::Duration,
 };
 
-use procura_wire::{Name, Reason, Secret};
+use procura_wire::{Digest, Name, Reason, Secret};
 
 use crate::{
     Timestamp,
     catalogue::Catalogue,
     exchange::Reuse,
-    identity::{AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedToken, VerifiedToken},
+    identity::{
+        AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedProof, PresentedToken, Proof,
+        VerifiedToken,
+    },
     ids::{IssuanceId, ReplicaId},
     judgement::Judge,
     kind::Minter,
@@ -67,6 +70,13 @@ pub trait TokenVerifier: Send + Sync {
         catalogue: &'a Catalogue,
         assertion: &'a Secret,
     ) -> BoxFuture<'a, Result<IdJag, Reason>>;
+
+    /// Verifies a DPoP proof (RFC 9449 section 4.3), but not that it is used for the first time. Without a token it is
+    /// that of a token request and must have a nonce of ours; with one it must be made for that token.
+    fn prove(&self, proof: &PresentedProof, token: Option<&Secret>, now: Timestamp) -> Result<Proof, Reason>;
+
+    /// A nonce for proofs to come (RFC 9449 section 8), known to every replica; `None` where none can be made.
+    fn nonce(&self, now: Timestamp) -> Option<String>;
 }
 
 /// What a token is presented as.
@@ -84,6 +94,10 @@ pub enum Role {
 pub trait Signer: Send + Sync {
     /// A compact JWS with that `typ` over the claims (a JSON object); `alg` and `kid` are the active key's.
     fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, SignError>;
+
+    /// HMAC-SHA-256 over the message, by each of the broker's keys, the active one first: what only the broker and
+    /// its replicas can make. The message begins with what it is for. Empty where there is no key.
+    fn tags(&self, message: &[u8]) -> Vec<Digest>;
 }
 
 /// There is no active key.

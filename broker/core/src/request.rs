@@ -7,7 +7,7 @@ use procura_wire::{Form, FormFault, JWT_BEARER, Reason, Secret, TOKEN_EXCHANGE, 
 use serde_json::{Map, Value};
 
 use crate::{
-    identity::{ClientCredentials, PeerCertificates, PresentedToken},
+    identity::{ClientCredentials, PeerCertificates, PresentedProof, PresentedToken},
     ids::SessionId,
 };
 
@@ -26,6 +26,8 @@ pub struct Incoming<T> {
     pub credentials: ClientCredentials,
     /// The certificates of the connection.
     pub certificates: Option<Arc<PeerCertificates>>,
+    /// Its DPoP proof, where the endpoint takes one.
+    pub proof: Option<Arc<PresentedProof>>,
     /// What it asks for.
     pub body: T,
     /// Trace id, 32 hex digits.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use procura_core::{
     Timestamp,
     catalogue::Issuer,
-    identity::{LogIn, VerifiedToken},
+    identity::{Confirmation, LogIn, VerifiedToken},
 };
 use procura_wire::{Name, QualifiedId, Reason};
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::act;
@@ -18,10 +20,6 @@ const MAX_SUB: usize = 255;
 
 /// Reads the claims under the rules of the issuer. What is there with a wrong type is never taken for absent.
 pub(crate) fn read(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -> Result<VerifiedToken, Reason> {
-    // The binding to a key must not be lost on the way (RFC 9449, RFC 8705), and no proof of one is taken.
-    if claims.contains_key("cnf") {
-        return Err(Reason::PopUnproven);
-    }
     let iss = text(claims, "iss")?.ok_or(Reason::JwtClaimMissing)?;
     let act = act::chain(claims.get("act"), &iss)?;
     Ok(VerifiedToken {
@@ -33,6 +31,7 @@ pub(crate) fn read(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -
         not_before: time(claims, "nbf")?,
         issued_at: time(claims, "iat")?,
         jti: text(claims, "jti")?,
+        confirmation: confirmation(claims)?,
         sid: text(claims, "sid")?,
         client: client(claims)?,
         scopes: scopes(claims)?,
@@ -85,6 +84,21 @@ fn audience(claims: &Map<String, Value>) -> Result<Vec<String>, Reason> {
 fn client(claims: &Map<String, Value>) -> Result<Option<String>, Reason> {
     let azp = text(claims, "azp")?;
     Ok(text(claims, "client_id")?.or(azp))
+}
+
+/// `cnf`: what it holds beside the two known members would be a binding that nobody looks at.
+fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirmation>, Reason> {
+    let Some(cnf) = claims.get("cnf") else {
+        return Ok(None);
+    };
+    let known = Confirmation::deserialize(cnf).map_err(|_| Reason::PopUnsupported)?;
+    let (Confirmation::Jkt(thumbprint) | Confirmation::X5tS256(thumbprint)) = &known;
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(thumbprint);
+    if bytes.is_ok_and(|bytes| bytes.len() == 32) {
+        Ok(Some(known))
+    } else {
+        Err(Reason::PopUnsupported)
+    }
 }
 
 fn scopes(claims: &Map<String, Value>) -> Result<Option<BTreeSet<String>>, Reason> {

@@ -47,7 +47,7 @@ impl Key {
     }
 
     /// Reads a JWK; `None` where it is not a public key that signatures may be verified with.
-    fn read(jwk: &Map<String, Value>) -> Option<Self> {
+    pub(crate) fn read(jwk: &Map<String, Value>) -> Option<Self> {
         let wrong_use = jwk.get("use").is_some_and(|to| to != "sig");
         let wrong_ops = jwk.get("key_ops").is_some_and(|ops| {
             !ops.as_array()

@@ -84,7 +84,7 @@ impl<'a> Unverified<'a> {
     }
 }
 
-fn parts(token: &str) -> Option<[&str; 3]> {
+pub(crate) fn parts(token: &str) -> Option<[&str; 3]> {
     let mut parts = token.split('.');
     let three = [parts.next()?, parts.next()?, parts.next()?];
     parts.next().is_none().then_some(three)

@@ -5,11 +5,13 @@ mod address;
 mod claims;
 mod client;
 mod discovery;
+mod dpop;
 mod http;
 mod id_jag;
 mod jwk;
 mod jws;
 mod keys;
+mod nonce;
 mod roca;
 mod verified;
 mod verify;
@@ -19,12 +21,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use procura_core::{
     Timestamp,
     catalogue::Catalogue,
-    identity::{AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedToken, VerifiedToken},
-    ports::{BoxFuture, Clock, Role, TokenVerifier},
+    identity::{
+        AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedProof, PresentedToken, Proof,
+        VerifiedToken,
+    },
+    ports::{BoxFuture, Clock, Role, Signer, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason, Secret};
 use serde_json::Value;
 
+pub use dpop::ALGORITHMS as DPOP_ALGORITHMS;
 pub use http::HttpOptions;
 
 /// What an issuer's file says instead of a URL for the issuer of development mode.
@@ -40,6 +46,8 @@ pub struct IdentityOptions {
     pub builtin: Option<Builtin>,
     /// SHA-256 of the secrets of servers whose `auth` is `builtin:dev`. Those without one are refused.
     pub dev_secrets: BTreeMap<Name, Digest>,
+    /// The broker's keys, which nonces are recognised by.
+    pub signer: Arc<dyn Signer>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -76,6 +84,7 @@ pub struct Identity {
     clients: client::Clients,
     keys: keys::Keys,
     verified: verified::Verified,
+    signer: Arc<dyn Signer>,
 }
 
 impl Identity {
@@ -98,6 +107,7 @@ impl Identity {
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
             keys: keys::Keys::new(http, set, options.clock),
             verified: verified::Verified::default(),
+            signer: options.signer,
         })
     }
 }
@@ -136,5 +146,23 @@ impl TokenVerifier for Identity {
         assertion: &'a Secret,
     ) -> BoxFuture<'a, Result<IdJag, Reason>> {
         Box::pin(self.id_jag(catalogue, assertion))
+    }
+
+    fn prove(&self, proof: &PresentedProof, token: Option<&Secret>, now: Timestamp) -> Result<Proof, Reason> {
+        let verified = dpop::verify(proof, token, now)?;
+        let fresh = match &verified.nonce {
+            Some(nonce) => nonce::is_ours(&*self.signer, nonce, now),
+            // A token in use is fresh enough by its proof's time (RFC 9449 section 11.1).
+            None => token.is_some(),
+        };
+        if fresh {
+            Ok(verified.proof)
+        } else {
+            Err(Reason::DpopNonce)
+        }
+    }
+
+    fn nonce(&self, now: Timestamp) -> Option<String> {
+        nonce::make(&*self.signer, now)
     }
 }

@@ -309,6 +309,7 @@ impl Asking {
             not_before: None,
             issued_at: None,
             jti: None,
+            confirmation: None,
             sid: None,
             client: None,
             scopes: Some(case.subject_scopes.clone()),

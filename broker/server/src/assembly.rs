@@ -92,6 +92,7 @@ pub(crate) async fn build(
         http: trust.http,
         builtin: trust.builtin,
         dev_secrets: trust.dev_secrets,
+        signer: Arc::clone(&workshop.signer),
         clock: Arc::clone(&clock),
     });
     let identity = Arc::new(identity.map_err(Failure::usage)?);

@@ -19,6 +19,10 @@ pub enum OAuthError {
     InvalidTarget,
     /// 400; RFC 9396 section 5.
     InvalidAuthorizationDetails,
+    /// 400; RFC 9449 section 5. 401 at `/v1` (section 7.1).
+    InvalidDpopProof,
+    /// 400; RFC 9449 section 8. 401 at `/v1` (section 9).
+    UseDpopNonce,
     /// 401; RFC 6750 section 3.1, at `/v1`.
     InvalidToken,
     /// 403; RFC 6750 section 3.1, at `/v1`.
@@ -43,6 +47,8 @@ impl OAuthError {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::NotFound => "not_found",
@@ -65,7 +71,9 @@ impl OAuthError {
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
-            | Self::InvalidAuthorizationDetails => 400,
+            | Self::InvalidAuthorizationDetails
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce => 400,
         }
     }
 }
@@ -154,7 +162,21 @@ reasons! {
     DiscoIssuerMismatch = "disco.issuer_mismatch", TemporarilyUnavailable, "The metadata of the issuer names another issuer.";
     IssuerUnavailable = "issuer.unavailable", TemporarilyUnavailable, "The issuer of the token cannot be reached.";
     SubjectSelfIssued = "subject.self_issued", InvalidRequest, "A token that this broker issued cannot be a subject or actor token.";
-    PopUnproven = "pop.unproven", InvalidRequest, "The token is bound to a key (cnf), and the broker takes no proof of one; present a token that is not bound.";
+    PopUnproven = "pop.unproven", InvalidRequest, "The token is bound to a key (cnf.jkt); send a DPoP proof of that key with the request.";
+    PopMtlsMismatch = "pop.mtls_mismatch", InvalidRequest, "The token is bound to a certificate (cnf.x5t#S256); present it over a connection with that certificate.";
+    PopUnsupported = "pop.unsupported", InvalidRequest, "The cnf of the token is not one jkt or one x5t#S256, so nothing can prove its key.";
+    PopCertificateMissing = "pop.certificate_missing", InvalidRequest, "Tokens for this server are bound to its certificate; connect with one.";
+    DpopRequired = "dpop.required", InvalidDpopProof, "A DPoP proof is needed here; send one in the DPoP header.";
+    DpopHeader = "dpop.header", InvalidDpopProof, "Send one DPoP header: a signed JWT of typ dpop+jwt, with an alg that the metadata lists and the public key as jwk.";
+    DpopKey = "dpop.key", InvalidDpopProof, "The jwk of the DPoP proof is not an acceptable public key for its alg.";
+    DpopSignature = "dpop.signature", InvalidDpopProof, "The signature of the DPoP proof is not valid.";
+    DpopHtm = "dpop.htm", InvalidDpopProof, "The htm of the DPoP proof is not the method of this request.";
+    DpopHtu = "dpop.htu", InvalidDpopProof, "The htu of the DPoP proof is not the URI of this request under the issuer of the broker.";
+    DpopIat = "dpop.iat", InvalidDpopProof, "The iat of the DPoP proof is too far from now; compare the clocks.";
+    DpopJti = "dpop.jti", InvalidDpopProof, "The jti of the DPoP proof is missing, empty or too long.";
+    DpopAth = "dpop.ath", InvalidDpopProof, "The ath of the DPoP proof is not the hash of the token that it came with.";
+    DpopNonce = "dpop.nonce", UseDpopNonce, "Make the DPoP proof with the nonce of the DPoP-Nonce header and send the request again.";
+    DpopReplay = "dpop.replay", InvalidDpopProof, "The DPoP proof was used before; make one for each request.";
     SubjectClientMismatch = "subject.client_mismatch", InvalidRequest, "The token was issued to a client that may not present it here.";
     SubjectRevoked = "subject.revoked", InvalidRequest, "The session of this subject was ended; get a new token from its issuer.";
     SubjectSuspended = "subject.suspended", InvalidRequest, "The subject is suspended.";
@@ -165,6 +187,7 @@ reasons! {
     IdJagTenant = "idjag.tenant", InvalidGrant, "The ID-JAG names a tenant or a subject of the audience (aud_tenant, aud_sub), and the broker has none.";
     IdJagResource = "idjag.resource", InvalidGrant, "The ID-JAG is for another resource, or the target issues no access tokens.";
     IdJagScope = "idjag.scope", InvalidScope, "The ID-JAG does not grant this scope.";
+    IdJagPop = "idjag.pop", InvalidGrant, "The ID-JAG is bound to a key (cnf); send a DPoP proof of that key.";
     IdJagReplay = "idjag.replay", InvalidGrant, "The ID-JAG was used before; get a new one from its issuer.";
     IdJagActor = "idjag.actor", InvalidRequest, "An ID-JAG is presented without an actor token.";
     ActorAudience = "actor.audience", InvalidRequest, "The actor token was issued neither for the broker nor for this server.";

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use procura_client::{Client, Secret, Session};
+use procura_client::{Client, ProofKey, Secret, Session};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -80,6 +80,15 @@ impl Broker {
         Client::builder(&self.url, "tickets", secret).build().expect("a client")
     }
 
+    /// A client with a key of its own, and its thumbprint.
+    pub(crate) fn proving_client(&self) -> (Client, String) {
+        let key = ProofKey::generate().expect("a key");
+        let thumbprint = key.thumbprint().to_owned();
+        let secret = Secret::new("client-canary".to_owned());
+        let builder = Client::builder(&self.url, "tickets", secret).proof_key(key);
+        (builder.build().expect("a client"), thumbprint)
+    }
+
     pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
         self.shared.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,13 +111,18 @@ impl Drop for Broker {
 
 fn failure(status: u16, reason: &str) -> Response {
     let body = json!({
-        "error": if status == 503 { "temporarily_unavailable" } else { "invalid_request" },
+        "error": match (status, reason) {
+            (503, _) => "temporarily_unavailable",
+            (_, "dpop.nonce") => "use_dpop_nonce",
+            _ => "invalid_request",
+        },
         "error_description": "It failed.",
         "reason": reason,
         "trace_id": "trace",
     });
     let status = StatusCode::from_u16(status).expect("a status");
-    (status, [("retry-after", "3"), ("location", "/token")], Json(body)).into_response()
+    let headers = [("retry-after", "3"), ("location", "/token"), ("dpop-nonce", "n1")];
+    (status, headers, Json(body)).into_response()
 }
 
 async fn token(

@@ -148,6 +148,7 @@ fn subject() -> Result<Subject, Fault> {
             not_before: None,
             issued_at: None,
             jti: None,
+            confirmation: None,
             sid: None,
             client: None,
             scopes: None,

@@ -98,6 +98,10 @@ impl Signer for NoSigner {
     fn sign(&self, _: &str, _: &[u8]) -> Result<Secret, SignError> {
         Err(SignError)
     }
+
+    fn tags(&self, _: &[u8]) -> Vec<procura_wire::Digest> {
+        Vec::new()
+    }
 }
 
 /// A source; a new version is served by `current` only after a `refetch` has seen it.
@@ -184,6 +188,7 @@ impl Asked {
                 target: name("target"),
                 grants: vec![name("read")],
                 params: BTreeMap::new(),
+                confirmation: None,
                 end: now + Duration::from_secs(300),
             },
             caller: caller(),
@@ -272,6 +277,7 @@ fn token(issuer: Name) -> VerifiedToken {
         not_before: None,
         issued_at: None,
         jti: None,
+        confirmation: None,
         sid: None,
         client: None,
         scopes: None,

@@ -176,6 +176,13 @@ impl Broker {
         self.post(&self.dev.token_endpoint, fields).await
     }
 
+    /// Posts to the token endpoint as its registered server, with a DPoP proof.
+    pub async fn exchange_proving(&self, fields: &[(&str, &str)], proof: &str) -> Result<Reply, Fault> {
+        let request = self.http.post(&self.dev.token_endpoint).header("DPoP", proof);
+        let request = request.basic_auth(&self.dev.client_id, Some(&self.dev.client_secret));
+        http::send(request.form(fields)).await
+    }
+
     /// Gets a path below `/v1` as the operator; it begins with `/`.
     pub async fn api(&self, path: &str) -> Result<Reply, Fault> {
         let url = format!("{}{path}", self.dev.api);

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use procura_client::{Client, Secret};
+use procura_client::{Builder, Client, Secret};
 use serde_json::Value;
 
 use crate::{
@@ -49,9 +49,14 @@ impl From<Output> for Ran {
 impl Site<'_> {
     /// The client library as its server uses it.
     pub fn client(&self) -> Result<Client, Fault> {
+        Ok(self.client_builder()?.build()?)
+    }
+
+    /// The same with settings of its own.
+    pub fn client_builder(&self) -> Result<Builder, Fault> {
         let authority = self.authority.as_ref().ok_or("it speaks no TLS")?;
         let builder = Client::builder(&self.identifier, SERVER, Secret::new(self.secret.clone()));
-        Ok(builder.ca_pem(authority.certificate.clone()).build()?)
+        Ok(builder.ca_pem(authority.certificate.clone()))
     }
 
     /// Runs a command of the operator against the broker of this site, which speaks TLS.

@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod keycloak;
 pub mod mcp;
 pub mod oidc_provider;
+pub mod openid_client;
 mod process;
 mod replica;
 pub mod serve;

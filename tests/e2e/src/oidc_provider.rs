@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
+use procura_client::ProofKey;
 use reqwest::Client;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -80,6 +81,22 @@ impl OidcProvider {
         let reply = http::post_form(&self.http, &self.token_endpoint, None, &fields)
             .await?
             .expect_status(200)?;
+        Ok(reply.text("access_token").to_owned())
+    }
+
+    /// A fresh access token of its client [`INTROSPECTS`] itself, bound to the key by the issuer's own DPoP.
+    pub async fn bound_token(&self, key: &ProofKey, audience: &str) -> Result<String, Fault> {
+        let url = format!("{}/token", self.issuer);
+        let proof = key.proof("POST", &url, None, None)?;
+        #[expect(clippy::disallowed_methods, reason = "the test sends it")]
+        let request = self.http.post(&url).header("DPoP", proof.expose());
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("resource", audience),
+            ("scope", "tools"),
+        ];
+        let request = request.basic_auth(INTROSPECTS.0, Some(INTROSPECTS.1)).form(&fields);
+        let reply = http::send(request).await?.expect_status(200)?;
         Ok(reply.text("access_token").to_owned())
     }
 

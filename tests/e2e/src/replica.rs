@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, Method, RequestBuilder, header::HOST, tls::TlsInfo};
+use reqwest::{
+    Client, Method, RequestBuilder,
+    header::{AUTHORIZATION, HOST},
+    tls::TlsInfo,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -97,6 +101,31 @@ impl Replica<'_> {
         let mut fields = http::exchange(token, target, grant);
         fields.extend(more);
         self.post("/token", &fields).await
+    }
+
+    /// Asks with a DPoP proof.
+    pub async fn exchange_proving(
+        &self,
+        token: &str,
+        (target, grant): (&str, &str),
+        proof: &str,
+    ) -> Result<Reply, Fault> {
+        let request = self
+            .request(Method::POST, "/token")
+            .basic_auth(SERVER, Some(&self.site.secret))
+            .header("DPoP", proof);
+        http::send(request.form(&http::exchange(token, target, grant))).await
+    }
+
+    /// Gets a path below `/v1` with that Authorization header, and with a DPoP proof where one is given.
+    pub async fn api_as(&self, path: &str, authorization: &str, proof: Option<&str>) -> Result<Reply, Fault> {
+        let request = self.request(Method::GET, &format!("/v1{path}"));
+        let request = request.header(AUTHORIZATION, authorization);
+        http::send(match proof {
+            Some(proof) => request.header("DPoP", proof),
+            None => request,
+        })
+        .await
     }
 
     /// Takes a credential back as the server that it was issued to.

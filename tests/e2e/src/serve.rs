@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use crate::replica::Replica;
@@ -166,8 +166,13 @@ impl<'a> Site<'a> {
 
     /// A fresh token of an operator.
     pub(crate) fn operator(&self) -> Result<String, Fault> {
+        self.operator_with(json!({}))
+    }
+
+    /// The same with these claims beside the usual ones.
+    pub fn operator_with(&self, claims: Value) -> Result<String, Fault> {
         self.issuer
-            .token("operator", &format!("{}/v1", self.identifier), json!({}))
+            .token("operator", &format!("{}/v1", self.identifier), claims)
     }
 
     /// Starts a broker and waits until it serves.

@@ -3,7 +3,7 @@
 
 use procura_wire::{QualifiedId, Reason};
 
-use super::{Admitted, identify, refuse::Stop};
+use super::{Admitted, bind, identify, refuse::Stop};
 use crate::{
     catalogue::Catalogue,
     identity::{Actor, ActorAssertion, Link, Principal, Subject, VerifiedToken},
@@ -36,6 +36,7 @@ pub(super) async fn resolve(
             let accepted = [ports.issuer.as_str(), resource];
             let wrong = |_| Stop::param(Reason::ActorAudience, "actor_token");
             identify::check_audience(catalogue, &token, &accepted).map_err(wrong)?;
+            bind::check(catalogue, admitted, &token).map_err(at_fault)?;
             Some(token)
         }
         None => None,

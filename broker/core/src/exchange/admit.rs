@@ -8,10 +8,11 @@ use super::refuse::{Refused, append_reason};
 use crate::{
     Timestamp,
     catalogue::Server,
-    identity::{AuthenticatedServer, Once},
+    identity::{AuthenticatedServer, Once, PresentedProof},
     ids::IssuanceId,
     ledger::{AppendError, Event, ReplayId},
     ports::{Ports, Snapshot},
+    possession::Proven,
     record::{ClientAuth, Draft},
     request::Incoming,
 };
@@ -26,6 +27,10 @@ pub struct Admitted {
     pub now: Timestamp,
     /// Its record.
     pub draft: Draft,
+    /// The DPoP proof that nobody has looked at yet.
+    pub proof: Option<Arc<PresentedProof>>,
+    /// Keys that the caller proved.
+    pub proven: Proven,
     /// Proofs that its first durable write uses up.
     pub once: Vec<Once>,
 }
@@ -56,7 +61,7 @@ pub async fn admit_at_once<T>(ports: &Ports, incoming: Incoming<T>, event: Event
 }
 
 /// Uses up proofs one by one; the error is that of the first which was used before.
-pub(super) async fn use_up(ports: &Ports, once: &[Once]) -> Result<(), Reason> {
+pub(crate) async fn use_up(ports: &Ports, once: &[Once]) -> Result<(), Reason> {
     for once in once {
         match ports.ledger.burn(vec![once.id.clone()]).await {
             Ok(()) => {}
@@ -86,6 +91,8 @@ pub async fn admit<T>(ports: &Ports, incoming: Incoming<T>, event: Event) -> Res
     draft.clear.address = incoming.address.map(|address| address.to_string());
     Ok((
         Admitted {
+            proof: incoming.proof,
+            proven: Proven::by_certificate(incoming.certificates.as_deref()),
             once: server.once.take().into_iter().collect(),
             server,
             snapshot,

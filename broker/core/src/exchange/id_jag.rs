@@ -35,6 +35,10 @@ pub(super) async fn verify(ports: &Ports, admitted: &mut Admitted, assertion: &S
     if token.client.as_deref() != Some(admitted.server.name.as_str()) {
         return at_fault(Reason::IdJagClient);
     }
+    let proven = |key| admitted.proven.holds(key).is_ok();
+    if !token.confirmation.as_ref().is_none_or(proven) {
+        return at_fault(Reason::IdJagPop);
+    }
     admitted.once.extend(once(issuer, token));
     Ok(verified)
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use procura_wire::{Name, QualifiedId, Reason};
 
 use super::{
-    Admitted, actor, id_jag, reads,
+    Admitted, actor, bind, id_jag, reads,
     reads::same_uri,
     refuse::{Stop, suspended},
 };
@@ -51,6 +51,7 @@ pub(super) async fn identify(
     let principal = principal(catalogue, &token.issuer, &token.sub).map_err(at_fault)?;
     let subject = Subject { principal, token };
     note_subject(admitted, &subject);
+    bind::check(catalogue, admitted, &subject.token).map_err(at_fault)?;
 
     let actor = actor::resolve(ports, admitted, &subject, request).await?;
     let draft = &mut admitted.draft;

@@ -91,6 +91,7 @@ pub(super) async fn judge(
         target: name.clone(),
         grants: admitted.draft.facts.grants.clone(),
         params,
+        confirmation: admitted.draft.facts.cnf.clone().filter(|_| target.kind.binds),
         end,
     };
     if !(target.kind.narrows)(target, &plan) {

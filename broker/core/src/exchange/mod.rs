@@ -3,6 +3,7 @@
 
 mod actor;
 mod admit;
+mod bind;
 mod check;
 mod id_jag;
 mod identify;
@@ -17,6 +18,7 @@ mod session;
 use procura_wire::{FormFault, Name, Reason, Secret, TokenType};
 use serde_json::Value;
 
+pub(crate) use admit::use_up;
 pub use admit::{Admitted, admit, admit_at_once};
 pub(crate) use identify::{check_token, principal};
 pub(crate) use mint::UNDO_WAIT;
@@ -26,6 +28,7 @@ pub(crate) use refuse::{is_suspended, is_suspended_agent, store_reason};
 pub use reuse::Reuse;
 
 use crate::{
+    identity::Confirmation,
     ids::{IssuanceId, SessionId},
     ledger::Event,
     ports::Ports,
@@ -39,6 +42,8 @@ pub struct Issued {
     pub value: Secret,
     /// What it is.
     pub issued_type: TokenType,
+    /// The key that it is bound to.
+    pub confirmation: Option<Confirmation>,
     /// Seconds until it ends.
     pub expires_in: u64,
     /// The grants' short names.
@@ -68,6 +73,7 @@ async fn through(
     admitted: &mut Admitted,
     request: Result<TokenRequest, FormFault>,
 ) -> Result<Issued, refuse::Stop> {
+    bind::prove(ports, admitted)?;
     let mut request = request?;
     reads::note_request(&mut admitted.draft, &request);
     let caller = identify::identify(ports, admitted, &mut request).await?;

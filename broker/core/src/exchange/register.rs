@@ -122,6 +122,7 @@ fn issued(admitted: &Admitted, made: Made) -> Issued {
     Issued {
         value: minted.value,
         issued_type: kind.map_or(procura_wire::TokenType::AccessToken, |kind| kind.issues),
+        confirmation: permit.plan.confirmation,
         expires_in: admitted
             .draft
             .facts

@@ -42,6 +42,7 @@ impl Key {
             target.settings,
             grants,
             plan.params,
+            plan.confirmation,
             tool
         ]);
         Self(permit.session.id, Digest::of(effective.to_string().as_bytes()))

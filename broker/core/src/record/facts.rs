@@ -9,12 +9,13 @@ use serde_json::Value;
 
 use crate::{
     Timestamp,
-    identity::{ActorAssertion, ClientAuthMethod, Link, LogIn, Principal},
+    identity::{ActorAssertion, ClientAuthMethod, Confirmation, Link, LogIn, Principal},
     ids::{IssuanceId, SessionId},
     judgement::{NearMiss, SessionFacts},
     kind::Rights,
     ledger::EndedBy,
     params::Params,
+    possession::Binding,
 };
 
 /// What a record says in clear. Each event fills what applies to it.
@@ -107,6 +108,12 @@ pub struct Facts {
     /// A reported use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<Used>,
+    /// The key that the caller proved; kinds that bind what they issue bind it to this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
+    /// Whether the key of a bound subject or actor token was proved; of two the weaker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
 }
 
 /// How a server proved itself.

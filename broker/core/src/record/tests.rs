@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    identity::{ActorAssertion, ClientAuthMethod, Link, LogIn, Principal},
+    identity::{ActorAssertion, ClientAuthMethod, Confirmation, Link, LogIn, Principal},
     ids::SessionId,
     judgement::{NearMiss, SessionFacts},
     kind::Rights,
     params::{ParamValue, Params},
+    possession::Binding,
 };
 
 struct Sevens;
@@ -123,6 +124,17 @@ fn refused() -> Draft {
     draft
 }
 
+fn bound() -> Draft {
+    let mut draft = refused();
+    draft.facts = Facts {
+        server: Some(name("tickets")),
+        cnf: Some(Confirmation::Jkt("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into())),
+        binding: Some(Binding::NotProven),
+        ..Facts::default()
+    };
+    draft
+}
+
 /// Version 1 is these bytes. A change here is a new version of the record, never an edit.
 #[test]
 fn version_1_is_pinned() {
@@ -145,6 +157,11 @@ fn version_1_is_pinned() {
     assert_eq!(
         entry.clear,
         include_str!("../../golden/exchange-refused.clear.json").trim_end()
+    );
+    let entry = bound().seal(Outcome::Issued, None, &Sevens).expect("short");
+    assert_eq!(
+        entry.leaf,
+        include_str!("../../golden/exchange-bound.leaf.json").trim_end()
     );
 }
 

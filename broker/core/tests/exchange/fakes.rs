@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::FutureExt;
 use procura_core::{
     Timestamp,
     catalogue::{Catalogue, Target},
     identity::{
-        AuthenticatedServer, ClientAuthMethod, ClientCredentials, IdJag, Once, PeerCertificates, PresentedToken,
-        Principal, Subject, VerifiedToken,
+        AuthenticatedServer, ClientAuthMethod, ClientCredentials, IdJag, Once, PeerCertificates, PresentedProof,
+        PresentedToken, Principal, Proof, Subject, VerifiedToken,
     },
     ids::{Handle, IssuanceId},
     judgement::{Effect, Judge, OperatorAction, Question, Verdict},
@@ -66,6 +67,7 @@ const fn kind(name: &'static str, place: Place, issues: TokenType) -> Kind {
         reuses: false,
         forwards: false,
         merges: matches!(place, Place::Local),
+        binds: matches!(place, Place::Local),
         check: no_faults,
         narrows: |_, plan| !matches!(plan.params.get("team"), Some(ParamValue::Text(team)) if team.contains('*')),
         rights,
@@ -142,6 +144,31 @@ impl TokenVerifier for Tokens {
         let found = known.find(|(text, _)| Secret::new((*text).clone()) == *assertion);
         let result = found.map_or(Err(Reason::JwtFormat), |(_, result)| result.clone());
         async move { result }.boxed()
+    }
+
+    /// A proof is `KEY:ID`, and with a token `KEY:ID:TOKEN`.
+    #[expect(clippy::disallowed_methods, reason = "a proof of a test")]
+    fn prove(&self, proof: &PresentedProof, token: Option<&Secret>, now: Timestamp) -> Result<Proof, Reason> {
+        let text = proof.value.as_ref().ok_or(Reason::DpopHeader)?.expose();
+        let (jkt, rest) = text.split_once(':').ok_or(Reason::DpopSignature)?;
+        let ath = rest.split_once(':').map(|(_, token)| Secret::new(token.into()));
+        if ath.as_ref() != token {
+            return Err(Reason::DpopAth);
+        }
+        Ok(Proof {
+            jkt: jkt.into(),
+            once: Once {
+                id: ReplayId {
+                    id: Digest::of(text.as_bytes()),
+                    until: now + Duration::from_secs(120),
+                },
+                replayed: Reason::DpopReplay,
+            },
+        })
+    }
+
+    fn nonce(&self, _: Timestamp) -> Option<String> {
+        None
     }
 }
 
@@ -263,7 +290,7 @@ impl Minter for FakeTarget {
         }
         let longer = Duration::from_secs(if how == Mint::Longer { 1 } else { 0 });
         let minted = Minted {
-            value: Secret::new(format!("value of {}", order.handle)),
+            value: Secret::new(value(&order)),
             rights,
             end: order.plan.end + longer,
             lapses: self.lapses.lock().expect("lock").map(|after| order.plan.end + after),
@@ -314,6 +341,12 @@ impl Minter for FakeTarget {
         let alive = self.alive.lock().expect("lock").iter().cloned().collect();
         async { Ok(alive) }.boxed()
     }
+}
+
+/// The shape of a JWT that names its record.
+fn value(order: &MintOrder<'_>) -> String {
+    let claims = serde_json::json!({"jti": order.issuance}).to_string();
+    format!("value-of-{}.{}.", order.handle, BASE64_URL_SAFE_NO_PAD.encode(claims))
 }
 
 /// What the fake target hands out with a handle.

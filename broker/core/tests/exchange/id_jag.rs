@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use procura_core::{
     catalogue::IdJagUse,
     exchange::{Issued, Refused},
-    identity::{IdJag, VerifiedToken},
+    identity::{ClientCredentials, Confirmation, IdJag, VerifiedToken},
 };
-use procura_wire::{JWT_BEARER, Reason};
+use procura_wire::{JWT_BEARER, Reason, Secret};
 use serde_json::{Value, json};
 
 use crate::{
     fakes::Rules,
-    world::{BROKER, World, name, token},
+    world::{BROKER, Line, World, name, token},
 };
 
 const API: &str = "https://api.example/v1";
@@ -197,4 +197,35 @@ async fn req_099_the_details_of_the_assertion_are_those_of_the_request() {
     );
     world.grants("odd", |parts| parts.details = Some(json!("all")));
     assert_eq!(world.refuses("odd", &[]).await, Reason::PolicyRar);
+}
+
+#[tokio::test]
+async fn req_108_a_bound_assertion_needs_the_proof_of_its_key() {
+    let world = world(IdJagUse::UntilExpiry);
+    world.rules(|rules| {
+        trusts(rules, IdJagUse::UntilExpiry);
+        let issuer = rules.catalogue.issuers.get_mut(&name("corp")).expect("corp");
+        issuer.trusted_presenters = BTreeSet::from([name("tickets")]);
+    });
+    world.grants("bound", |parts| {
+        parts.token.confirmation = Some(Confirmation::Jkt("k1".into()))
+    });
+    assert_eq!(world.refuses("bound", &[]).await, Reason::IdJagPop);
+    let grant = [("grant_type", JWT_BEARER), ("assertion", "bound")];
+    let tweak = [&NONE[..], &grant].concat();
+    let by = |proof| Line {
+        proof: Some(proof),
+        certificate: None,
+    };
+    let tickets = || ClientCredentials::Basic {
+        id: "tickets".into(),
+        secret: Secret::new(String::new()),
+    };
+    let refused = world.exchange_over(&by("k2:1"), tickets(), &tweak).await;
+    assert_eq!(refused.expect_err("another key").reason, Reason::IdJagPop);
+    let issued = world
+        .exchange_over(&by("k1:1"), tickets(), &tweak)
+        .await
+        .expect("issued");
+    assert_eq!(issued.confirmation, Some(Confirmation::Jkt("k1".into())));
 }

@@ -18,6 +18,15 @@ pub(crate) fn link(sub: &str) -> Link {
     }
 }
 
+pub(crate) fn bearer(token: &procura_core::identity::PresentedToken) -> procura_core::possession::Presented<'_> {
+    procura_core::possession::Presented {
+        token,
+        dpop: false,
+        proof: None,
+        certificates: None,
+    }
+}
+
 /// An exchange of alice's token after a tweak to it.
 pub(crate) async fn with(world: &World, tweak: impl FnOnce(&mut VerifiedToken)) -> &'static str {
     let mut alice = token(&world.clock);
@@ -44,6 +53,7 @@ async fn before_authentication_nothing_is_recorded() {
         trace_id: String::new(),
         address: None,
         certificates: None,
+        proof: None,
     };
     let refused = procura_core::exchange::exchange(&world.ports, incoming)
         .await
@@ -145,7 +155,7 @@ async fn an_operators_token_with_an_actor_is_refused() {
             ..token(&world.clock)
         };
         world.knows("operator", operator);
-        let operator = procura_core::operator::authenticate(&world.ports, &presented).await;
+        let operator = procura_core::operator::authenticate(&world.ports, bearer(&presented)).await;
         assert_eq!(operator.is_ok(), admitted);
     }
 }
@@ -246,7 +256,7 @@ async fn operators_are_held_to_their_issuers_clients_and_to_suspension() {
         declared: procura_wire::TokenType::AccessToken,
     };
     let authenticate = async || {
-        let operator = procura_core::operator::authenticate(&world.ports, &presented).await;
+        let operator = procura_core::operator::authenticate(&world.ports, bearer(&presented)).await;
         operator.map(|_| "operator").unwrap_or_else(|reason| reason.code())
     };
     assert_eq!(authenticate().await, "operator");

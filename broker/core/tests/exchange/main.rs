@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of #[test] functions")]
 
 mod actors;
+mod bound;
 mod fair;
 mod fakes;
 mod id_jag;

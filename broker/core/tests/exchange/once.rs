@@ -68,6 +68,7 @@ async fn revocation_and_introspection_use_it_up_too() {
     let asked = |text: &str| Incoming {
         credentials: assertion(text),
         certificates: None,
+        proof: None,
         body: Ok::<_, FormFault>(Secret::new("unknown".into())),
         trace_id: String::new(),
         address: None,

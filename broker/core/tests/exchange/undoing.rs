@@ -266,6 +266,7 @@ pub(crate) async fn revoke(world: &World, server: &str, form: &str) -> Option<Re
         trace_id: String::new(),
         address: None,
         certificates: None,
+        proof: None,
     };
     procura_core::revoke::revoke(&world.ports, incoming)
         .await

@@ -10,7 +10,7 @@ use procura_contract::{ledger::MemoryLedger, manual_clock::ManualClock};
 use procura_core::{
     catalogue::{Agent, Algorithm, Catalogue, Grant, Issuer, Risk, Server, ServerAuth, Target, TokenTyp},
     exchange::{Issued, Refused, Reuse, exchange},
-    identity::{ClientCredentials, LogIn, VerifiedToken},
+    identity::{ClientCredentials, LogIn, PeerCertificates, PresentedProof, VerifiedToken},
     ids::ReplicaId,
     judgement::Effect,
     kind::{Kind, Minter, Place},
@@ -80,6 +80,7 @@ pub(crate) fn catalogue() -> Catalogue {
         groups: None,
         actor_from_azp: false,
         clients: None,
+        trusted_presenters: BTreeSet::new(),
         max_token_lifetime: Duration::from_secs(24 * 3600),
         operators: false,
         id_jag: None,
@@ -97,6 +98,8 @@ pub(crate) fn catalogue() -> Catalogue {
         version: None,
         deployment: None,
         resource: resource.into(),
+        dpop_bound: false,
+        certificate_bound: false,
         auth: ServerAuth::BuiltinDev,
         grants: BTreeSet::from([id("api/read"), id("api/write"), id("api/team"), id("db/rows")]),
         tools: BTreeMap::from([("list".to_owned(), BTreeSet::from([id("api/read")]))]),
@@ -133,6 +136,22 @@ pub(crate) fn catalogue() -> Catalogue {
     }
 }
 
+/// What a request brings beside its form.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Line {
+    pub(crate) proof: Option<&'static str>,
+    pub(crate) certificate: Option<&'static str>,
+}
+
+/// A proof as a request brings it.
+pub(crate) fn presented(value: &str) -> PresentedProof {
+    PresentedProof {
+        value: Some(Secret::new(value.into())),
+        method: "POST".into(),
+        uri: format!("{BROKER}/token"),
+    }
+}
+
 /// Alice's token for the tickets server, issued a minute ago, good for an hour.
 pub(crate) fn token(clock: &ManualClock) -> VerifiedToken {
     let now = clock.now();
@@ -145,6 +164,7 @@ pub(crate) fn token(clock: &ManualClock) -> VerifiedToken {
         not_before: None,
         issued_at: Some(now - Duration::from_secs(60)),
         jti: None,
+        confirmation: None,
         sid: None,
         client: Some("agent".into()),
         scopes: None,
@@ -237,6 +257,16 @@ impl World {
         credentials: ClientCredentials,
         tweak: &[(&str, &str)],
     ) -> Result<Issued, Refused> {
+        self.exchange_over(&Line::default(), credentials, tweak).await
+    }
+
+    /// The same over a connection and with a proof.
+    pub(crate) async fn exchange_over(
+        &self,
+        line: &Line,
+        credentials: ClientCredentials,
+        tweak: &[(&str, &str)],
+    ) -> Result<Issued, Refused> {
         let access_token = TokenType::AccessToken.as_str();
         let mut params = BTreeMap::from([
             ("grant_type", procura_wire::TOKEN_EXCHANGE),
@@ -259,7 +289,8 @@ impl World {
             body: TokenRequest::read(&mut form),
             trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
             address: None,
-            certificates: None,
+            certificates: line.certificate.map(|der| Arc::new(PeerCertificates(vec![der.into()]))),
+            proof: line.proof.map(|value| Arc::new(presented(value))),
         };
         exchange(&self.ports, incoming).await
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use procura_core::catalogue::Groups;
+use procura_core::{catalogue::Groups, identity::Confirmation};
 use procura_wire::Reason;
 use serde_json::{Value, json};
 
@@ -235,8 +235,29 @@ async fn req_028_attack_112_chains_that_are_malformed_deep_or_looping_are_refuse
 }
 
 #[tokio::test]
-async fn req_089_attack_100_a_token_bound_to_a_key_is_refused() {
+async fn req_089_what_a_token_is_bound_to_is_read_and_nothing_of_it_is_lost() {
     let world = World::new().await;
-    let token = world.with("cnf", json!({"jkt": "x"}));
-    assert_eq!(world.reason(&token).await, Some(Reason::PopUnproven));
+    let thumbprint = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    for (member, bound) in [
+        ("jkt", Confirmation::Jkt(thumbprint.into())),
+        ("x5t#S256", Confirmation::X5tS256(thumbprint.into())),
+    ] {
+        let token = world.verify(&world.with("cnf", json!({member: thumbprint}))).await;
+        assert_eq!(token.map(|token| token.confirmation.clone()), Ok(Some(bound)));
+    }
+    for odd in [
+        json!({}),
+        json!({"jwk": {}}),
+        json!({"kid": "k"}),
+        json!({"jkt": 1}),
+        json!({"jkt": "x"}),
+        json!({"jkt": format!("{thumbprint}=")}),
+        json!({"jkt": thumbprint, "x5t#S256": thumbprint}),
+        json!({"jkt": thumbprint, "osc": {}}),
+        json!("jkt"),
+        json!([]),
+    ] {
+        let token = world.with("cnf", odd.clone());
+        assert_eq!(world.reason(&token).await, Some(Reason::PopUnsupported), "{odd}");
+    }
 }

@@ -11,7 +11,7 @@ use procura_core::{
 use procura_identity::{HttpOptions, Identity, IdentityOptions};
 use procura_wire::{Digest, Reason, Secret};
 
-use crate::kit::{NOW, OURS, TestClock};
+use crate::kit::{NOW, OURS, Tagger, TestClock};
 
 struct Clients {
     catalogue: Catalogue,
@@ -25,6 +25,8 @@ fn server(auth: ServerAuth) -> Server {
         version: None,
         deployment: None,
         resource: "https://tickets.example.com/mcp".into(),
+        dpop_bound: false,
+        certificate_bound: false,
         auth,
         grants: Default::default(),
         tools: Default::default(),
@@ -59,6 +61,7 @@ impl Clients {
             http: HttpOptions::default(),
             builtin: None,
             dev_secrets: BTreeMap::from([("sample".parse().expect("name"), Digest::of(b"made at start"))]),
+            signer: Arc::new(Tagger(vec![1])),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         });
         Self {

@@ -27,10 +27,10 @@ use procura_core::{
     Timestamp,
     catalogue::{Algorithm, Catalogue, Issuer, TokenTyp},
     identity::{PresentedToken, VerifiedToken},
-    ports::{BoxFuture, Clock, Role, TokenVerifier},
+    ports::{BoxFuture, Clock, Role, SignError, Signer, TokenVerifier},
 };
 use procura_identity::{Builtin, HttpOptions, Identity, IdentityOptions};
-use procura_wire::{Reason, Secret, TokenType};
+use procura_wire::{Digest, Reason, Secret, TokenType};
 use serde_json::{Value, json};
 
 pub(crate) const OURS: &str = "https://procura.example.com";
@@ -64,6 +64,22 @@ impl Clock for TestClock {
 
     fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
         Box::pin(std::future::pending())
+    }
+}
+
+/// The broker's own keys: they only tag here. The first is the active one.
+pub(crate) struct Tagger(pub(crate) Vec<u8>);
+
+impl Signer for Tagger {
+    fn sign(&self, _: &str, _: &[u8]) -> Result<Secret, SignError> {
+        Err(SignError)
+    }
+
+    fn tags(&self, message: &[u8]) -> Vec<Digest> {
+        self.0
+            .iter()
+            .map(|key| Digest::of_parts([&[*key][..], message]))
+            .collect()
     }
 }
 
@@ -272,6 +288,7 @@ pub(crate) fn issuer(url: &str) -> Issuer {
         groups: None,
         actor_from_azp: false,
         clients: None,
+        trusted_presenters: BTreeSet::new(),
         max_token_lifetime: Duration::from_secs(3600),
         operators: false,
         id_jag: None,
@@ -279,6 +296,11 @@ pub(crate) fn issuer(url: &str) -> Issuer {
 }
 
 pub(crate) fn identity(clock: &Arc<TestClock>, dev_key: &TestKey) -> Identity {
+    replica(clock, dev_key, &[1])
+}
+
+/// One whose broker has these keys.
+pub(crate) fn replica(clock: &Arc<TestClock>, dev_key: &TestKey, keys: &[u8]) -> Identity {
     Identity::new(IdentityOptions {
         issuer: OURS.into(),
         http: HttpOptions {
@@ -290,6 +312,7 @@ pub(crate) fn identity(clock: &Arc<TestClock>, dev_key: &TestKey) -> Identity {
             jwks: json!({"keys": [dev_key.jwk("dev")]}),
         }),
         dev_secrets: BTreeMap::new(),
+        signer: Arc::new(Tagger(keys.to_vec())),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
     })
     .expect("identity")

@@ -7,6 +7,8 @@ mod claims;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod dpop;
+#[cfg(test)]
 mod fetching;
 #[cfg(test)]
 mod hostile;

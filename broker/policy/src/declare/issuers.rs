@@ -49,6 +49,14 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
     });
     let from_azp = table.take("actor_from").and_then(|item| item.one_of(&[("azp", ())]));
     let clients = table.take("clients").map(strings);
+    let presenters = table
+        .take("trusted_presenters")
+        .and_then(Item::texts)
+        .unwrap_or_default();
+    let presenters = presenters
+        .into_iter()
+        .filter_map(|(_, item)| item.declared(&around.servers, "servers"))
+        .collect();
     let lifetime = table.take("max_token_lifetime").and_then(Item::duration);
     let operators = table.flag("operators");
     let id_jag = table.take("id_jag").and_then(|item| item.one_of(&ID_JAG));
@@ -63,6 +71,7 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
         },
         actor_from_azp: from_azp.is_some(),
         clients: clients.map(Option::unwrap_or_default),
+        trusted_presenters: presenters,
         max_token_lifetime: lifetime.unwrap_or(DAY),
         operators,
         id_jag,

@@ -23,6 +23,7 @@ pub(crate) struct Around<'a> {
     pub(crate) options: Options,
     pub(crate) issuers: Vec<Name>,
     pub(crate) targets: Vec<Name>,
+    pub(crate) servers: Vec<Name>,
     /// Grants of each target whose file could be read.
     pub(crate) grants: BTreeMap<Name, BTreeSet<String>>,
     pub(crate) seen: Seen,
@@ -43,6 +44,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         options,
         issuers: names(bundle, "issuers"),
         targets: names(bundle, "targets"),
+        servers: names(bundle, "servers"),
         grants: BTreeMap::new(),
         seen: Seen::default(),
     };

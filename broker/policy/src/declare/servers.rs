@@ -42,6 +42,8 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server>
         version: version.map(str::to_owned),
         deployment: deployment.map(str::to_owned),
         resource: uri.unwrap_or_default().to_owned(),
+        dpop_bound: table.flag("dpop_bound_access_tokens"),
+        certificate_bound: table.flag("certificate_bound_access_tokens"),
         auth: auth.unwrap_or(ServerAuth::ClientSecret(Vec::new())),
         grants: own.unwrap_or_default(),
         tools,

@@ -114,9 +114,39 @@ fn issuers() {
         (
             path,
             "groups =",
+            "trusted_presenters = [\"wiki\", \"Tickets\"]\ngroups ="
+        ),
+        (path, "groups =", "trusted_presenters = \"tickets\"\ngroups ="),
+        (
+            path,
+            "groups =",
             "token_types = [\"jwt\"]\nactor_from = \"sub\"\nmax_token_lifetime = \"1w\"\noperators = \"yes\"\ngroups ="
         ),
     ]));
+}
+
+#[test]
+fn req_085_req_089_bindings_are_read() {
+    let with = |path: &str, line: &str| {
+        let text = BASE.iter().find(|(known, _)| *known == path).map(|(_, text)| *text);
+        let text = format!("{line}\n{}", text.expect("file"));
+        let loaded = try_load(&[(path, &text)]).expect("loaded");
+        loaded.catalogue().clone()
+    };
+    let issuer = &with("issuers/corp.toml", "trusted_presenters = [\"tickets\"]").issuers["corp"];
+    assert_eq!(
+        issuer
+            .trusted_presenters
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>(),
+        ["tickets"]
+    );
+    let path = "servers/tickets.toml";
+    let server = &with(path, "dpop_bound_access_tokens = true").servers["tickets"];
+    assert!(server.dpop_bound && !server.certificate_bound);
+    let server = &with(path, "certificate_bound_access_tokens = true").servers["tickets"];
+    assert!(server.certificate_bound && !server.dpop_bound);
 }
 
 #[test]
@@ -143,6 +173,11 @@ fn agents_and_servers() {
             "introspects = [\"gitlab\"]\nsession_ttl = \"0h\"\ngrants ="
         ),
         (server, "grants =", "forward_subject = true\ngrants ="),
+        (
+            server,
+            "grants =",
+            "dpop_bound_access_tokens = \"yes\"\ncertificate_bound_access_tokens = 1\ngrants ="
+        ),
     ]));
 }
 

@@ -39,6 +39,7 @@ static JWT: Kind = Kind {
     reuses: false,
     forwards: false,
     merges: true,
+    binds: true,
     check: |_| Vec::new(),
     narrows: |_, _| true,
     rights: |_, _: &Plan| Rights::default(),
@@ -68,6 +69,7 @@ static DATABASE: Kind = Kind {
     receipts: false,
     reuses: false,
     merges: false,
+    binds: false,
     check: refuses_system_roles,
     ..JWT
 };

@@ -224,6 +224,7 @@ fn subject(catalogue: &Catalogue, alias: &Name, user: &str, now: Timestamp) -> S
             not_before: None,
             issued_at: Some(now),
             jti: None,
+            confirmation: None,
             sid: None,
             client: None,
             scopes: None,

@@ -14,11 +14,14 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt;
-use procura_core::{identity::PeerCertificates, ports::Entropy};
+use procura_core::{
+    identity::{PeerCertificates, PresentedProof},
+    ports::Entropy,
+};
 use procura_wire::Reason;
 
 use super::{
-    App,
+    App, dpop,
     reply::{self, Refusal},
 };
 
@@ -26,12 +29,13 @@ use super::{
 #[derive(Debug, Clone)]
 struct Trace(String);
 
-/// One request inside the door: the broker, the trace id, the peer's address and certificates.
+/// One request inside the door: the broker, the trace id, the peer's address, certificates and proof.
 pub(crate) struct Door {
     pub(crate) app: Arc<App>,
     pub(crate) trace: String,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) certificates: Option<Arc<PeerCertificates>>,
+    pub(crate) proof: Option<Arc<PresentedProof>>,
 }
 
 impl Door {
@@ -58,6 +62,7 @@ impl FromRequestParts<Arc<App>> for Door {
         Ok(Self {
             app: Arc::clone(app),
             trace: trace.unwrap_or_default(),
+            proof: parts.extensions.get::<Arc<PresentedProof>>().cloned(),
             certificates: parts.extensions.get::<Arc<PeerCertificates>>().cloned(),
             peer: peer.map(|ConnectInfo(address)| address.ip().to_canonical()),
         })
@@ -68,6 +73,12 @@ impl FromRequestParts<Arc<App>> for Door {
 pub(crate) async fn enter(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let trace = trace_id(request.headers(), app.ports.entropy.as_ref());
     request.extensions_mut().insert(Trace(trace.clone()));
+    let proof = dpop::presented(&request, &app.site.issuer);
+    let has_proof = proof.is_some();
+    if let Some(proof) = proof {
+        // Read here, where the path is still whole.
+        request.extensions_mut().insert(proof);
+    }
     let refuse = |reason: Reason| {
         app.failures.note(reason);
         reply::refused(&app.site, &trace, &reason.into())
@@ -82,6 +93,9 @@ pub(crate) async fn enter(State(app): State<Arc<App>>, mut request: Request, nex
             }
         },
     };
+    if has_proof {
+        dpop::offer_nonce(&app.ports, response.headers_mut());
+    }
     seal(response.headers_mut());
     response
 }

@@ -8,6 +8,7 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Response},
 };
+use procura_identity::DPOP_ALGORITHMS;
 use procura_wire::{JWT_BEARER, Reason, TOKEN_EXCHANGE, TokenType};
 use serde_json::json;
 
@@ -54,6 +55,7 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
     let methods = ["client_secret_basic", "client_secret_post"];
     let snapshot = app.ports.active.snapshot();
     let targets = snapshot.judge.catalogue().targets.values();
+    let mut servers = snapshot.judge.catalogue().servers.values();
     let kinds: std::collections::BTreeSet<_> = targets.map(|target| target.kind.name).collect();
     // That ID-JAGs are taken is said, and from whom is not (MCP Enterprise-Managed Authorization).
     let id_jag = snapshot
@@ -81,6 +83,8 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
         "introspection_endpoint_auth_methods_supported": methods,
         "authorization_details_types_supported": kinds,
         "subject_token_types_supported": presentable,
+        "dpop_signing_alg_values_supported": DPOP_ALGORITHMS,
+        "tls_client_certificate_bound_access_tokens": servers.any(|server| server.certificate_bound),
         "protected_resources": [format!("{issuer}/v1")],
         "service_documentation": format!("{issuer}/errors"),
     })))
@@ -97,6 +101,7 @@ pub(crate) async fn resource(State(app): State<Arc<App>>) -> Response {
         "resource": format!("{}/v1", app.site.issuer),
         "authorization_servers": operators.collect::<Vec<_>>(),
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": DPOP_ALGORITHMS,
     })))
 }
 

@@ -3,6 +3,7 @@
 mod admin;
 pub(crate) mod body;
 mod door;
+mod dpop;
 mod filters;
 mod listen;
 mod metadata;

@@ -8,8 +8,10 @@ use axum::{
 use procura_core::{
     exchange::{Explanation, Issued, Refused},
     ids::{IssuanceId, SessionId},
+    possession::scheme,
 };
-use procura_wire::{ErrorBody, FormFault, Name, Reason, TokenType};
+use procura_identity::DPOP_ALGORITHMS;
+use procura_wire::{ErrorBody, FormFault, Name, OAuthError, Reason, TokenType};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,7 +31,7 @@ pub(crate) enum Challenge {
     None,
     /// RFC 7617.
     Basic,
-    /// RFC 6750 with the resource metadata of RFC 9728.
+    /// RFC 6750 and RFC 9449 section 7.1, with the resource metadata of RFC 9728.
     Bearer,
 }
 
@@ -113,7 +115,7 @@ pub(crate) fn issued(issued: &Issued) -> Response {
     Json(Success {
         access_token: issued.value.expose(),
         issued_token_type: issued.issued_type,
-        token_type: issued.issued_type.scheme(),
+        token_type: scheme(issued.issued_type, issued.confirmation.as_ref()),
         expires_in: issued.expires_in,
         scope: scope.join(" "),
         authorization_details: issued.details.as_ref().map(|details| [details]),
@@ -143,18 +145,26 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
         issuance_id: refusal.issuance.map(|id| id.to_string()),
         explanation,
     };
-    let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = match (reason.error(), refusal.challenge) {
+        // At a protected resource (RFC 9449 sections 7.1 and 9).
+        (OAuthError::InvalidDpopProof | OAuthError::UseDpopNonce, Challenge::Bearer) => 401,
+        _ => reason.status(),
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(body)).into_response();
     let mut set = |name: HeaderName, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
+            response.headers_mut().append(name, value);
         }
     };
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
         match refusal.challenge {
             Challenge::None => {}
             Challenge::Basic => set(header::WWW_AUTHENTICATE, r#"Basic realm="procura""#.to_owned()),
-            Challenge::Bearer => set(header::WWW_AUTHENTICATE, bearer(site, reason)),
+            Challenge::Bearer => {
+                set(header::WWW_AUTHENTICATE, bearer(site, reason));
+                set(header::WWW_AUTHENTICATE, dpop(site, reason));
+            }
         }
     }
     if let Some(seconds) = reason.retry_after() {
@@ -167,8 +177,20 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
 }
 
 fn bearer(site: &Site, reason: Reason) -> String {
+    format!(r#"Bearer realm="procura", {}"#, of_resource(site, reason))
+}
+
+fn dpop(site: &Site, reason: Reason) -> String {
+    let algorithms = DPOP_ALGORITHMS.join(" ");
     format!(
-        r#"Bearer realm="procura", error="{}", resource_metadata="{}""#,
+        r#"DPoP realm="procura", algs="{algorithms}", {}"#,
+        of_resource(site, reason)
+    )
+}
+
+fn of_resource(site: &Site, reason: Reason) -> String {
+    format!(
+        r#"error="{}", resource_metadata="{}""#,
         reason.error().as_str(),
         super::metadata::resource_metadata_uri(&site.issuer)
     )
@@ -179,7 +201,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use axum::body::to_bytes;
-    use procura_core::judgement::NearMiss;
+    use procura_core::{identity::Confirmation, judgement::NearMiss};
     use procura_wire::{Secret, TokenResponse};
     use serde_json::json;
 
@@ -213,6 +235,7 @@ mod tests {
         let answer = issued(&Issued {
             value: Secret::new("t".to_owned()),
             issued_type: TokenType::AccessToken,
+            confirmation: None,
             expires_in: 300,
             scope: vec!["read".parse().expect("name"), "write".parse().expect("name")],
             details: Some(json!({"team": ["support"], "type": "jwt"})),
@@ -287,6 +310,7 @@ mod tests {
         401 Unauthorized
         content-type: application/json
         www-authenticate: Bearer realm="procura", error="invalid_token", resource_metadata="https://broker.example.com/.well-known/oauth-protected-resource/v1"
+        www-authenticate: DPoP realm="procura", algs="ES256 Ed25519 EdDSA RS256", error="invalid_token", resource_metadata="https://broker.example.com/.well-known/oauth-protected-resource/v1"
         {
           "error": "invalid_token",
           "error_description": "Send a bearer token of an operator whose sole audience is this API.",
@@ -295,6 +319,43 @@ mod tests {
           "trace_id": "abc"
         }
         "#);
+    }
+
+    #[tokio::test]
+    async fn req_086_a_fault_of_a_proof_is_400_at_the_token_endpoint_and_401_at_the_api() {
+        for reason in [Reason::DpopNonce, Reason::DpopReplay, Reason::DpopRequired] {
+            let at = |challenge| refused(&site(false), "abc", &Refusal::from(reason).with(challenge));
+            assert_eq!(at(Challenge::Basic).status(), StatusCode::BAD_REQUEST);
+            let api = at(Challenge::Bearer);
+            assert_eq!(api.status(), StatusCode::UNAUTHORIZED);
+            let mut challenges = api.headers().get_all(header::WWW_AUTHENTICATE).iter();
+            let error = format!("error=\"{}\"", reason.error().as_str());
+            let dpop = |value: &HeaderValue| {
+                let value = value.to_str().unwrap_or_default();
+                value.starts_with("DPoP ") && value.contains(&error) && value.contains("algs=\"ES256 ")
+            };
+            assert!(challenges.any(dpop), "{}", reason.code());
+        }
+    }
+
+    #[tokio::test]
+    async fn req_085_a_token_that_is_bound_to_a_dpop_key_says_so() {
+        let id = uuid::Uuid::from_u128(7);
+        let (dpop, certificate) = (Confirmation::Jkt("t".into()), Confirmation::X5tS256("t".into()));
+        for (bound, scheme) in [(Some(dpop), "DPoP"), (Some(certificate), "Bearer"), (None, "Bearer")] {
+            let answer = issued(&Issued {
+                value: Secret::new("t".to_owned()),
+                issued_type: TokenType::AccessToken,
+                confirmation: bound,
+                expires_in: 300,
+                scope: vec![],
+                details: None,
+                session: SessionId(id),
+                issuance: IssuanceId(id),
+                per_call: false,
+            });
+            assert!(shown(answer).await.contains(&format!(r#""token_type": "{scheme}""#)));
+        }
     }
 
     #[tokio::test]

@@ -110,6 +110,21 @@ async fn req_033_nobody_gets_past_the_door_without_authentication() {
 }
 
 #[tokio::test]
+async fn req_086_every_answer_to_a_proof_carries_a_nonce() {
+    let (routes, _folder) = routes().await;
+    let asked = || Request::post("/token").header(header::CONTENT_TYPE, FORM);
+    for proofs in [&["x"][..], &["x", "y"]] {
+        let request = proofs
+            .iter()
+            .fold(asked(), |request, proof| request.header("DPoP", *proof));
+        let answer = ask(&routes, request, "a=b").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.headers["dpop-nonce"].len(), 54);
+    }
+    assert!(!ask(&routes, asked(), "a=b").await.headers.contains_key("dpop-nonce"));
+}
+
+#[tokio::test]
 async fn a_valid_traceparent_gives_the_trace_id() {
     let (routes, _folder) = routes().await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
@@ -125,6 +140,8 @@ async fn req_027_req_063_metadata_names_the_endpoints_and_the_token_types() {
     assert_eq!(answer.body["token_endpoint"], format!("{ISSUER}/token"));
     let methods = answer.body["token_endpoint_auth_methods_supported"].to_string();
     assert_eq!(methods, r#"["client_secret_basic","client_secret_post"]"#);
+    assert_eq!(answer.body["dpop_signing_alg_values_supported"][0], "ES256");
+    assert_eq!(answer.body["tls_client_certificate_bound_access_tokens"], false);
     let types = answer.body["subject_token_types_supported"].as_array().map(Vec::len);
     assert_eq!(types, Some(2));
     let answer = ask(&routes, Request::get("/.well-known/oauth-protected-resource/v1"), "").await;

@@ -52,7 +52,11 @@ async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Is
     let request = TokenRequest::read(&mut form);
     // Reading ends at the first fault: what is left then is not unknown.
     let names = request.as_ref().map_or_else(|_| Vec::new(), |_| unknown(&form));
-    let (incoming, ports) = (door.incoming(credentials, request), Arc::clone(&door.app.ports));
+    let incoming = Incoming {
+        proof: door.proof.clone(),
+        ..door.incoming(credentials, request)
+    };
+    let ports = Arc::clone(&door.app.ports);
     let answer = door
         .tracked(async move { exchange::exchange(&ports, incoming).await })
         .await;
@@ -119,6 +123,7 @@ impl Door {
         Incoming {
             credentials,
             certificates: self.certificates.clone(),
+            proof: None,
             body,
             trace_id: self.trace.clone(),
             address: self.peer,

@@ -12,6 +12,7 @@ use procura_core::{
     judgement::OperatorAction,
     ledger::StoreError,
     operator::{self, Operator},
+    possession::Presented,
     rotate, undo, whois,
 };
 use procura_wire::{Digest, Name, Reason, Secret, TokenType};
@@ -184,10 +185,16 @@ pub(crate) async fn rotate(door: Door, headers: HeaderMap, Path(name): Path<Stri
 }
 
 impl Door {
-    /// The operator behind the bearer token.
+    /// The operator behind the token, which is a bearer's or comes with its proof.
     async fn operator(&self, headers: &HeaderMap) -> Result<Operator, Refusal> {
-        let token = bearer(headers).ok_or(Reason::V1Unauthenticated)?;
-        Ok(operator::authenticate(&self.app.ports, &token).await?)
+        let (token, dpop) = access_token(headers).ok_or(Reason::V1Unauthenticated)?;
+        let presented = Presented {
+            token: &token,
+            dpop,
+            proof: self.proof.as_deref(),
+            certificates: self.certificates.as_deref(),
+        };
+        Ok(operator::authenticate(&self.app.ports, presented).await?)
     }
 
     /// Whether a rule lets the operator behind the bearer token read a target's records, or all.
@@ -206,17 +213,23 @@ impl Door {
     }
 }
 
-/// The one bearer token of the Authorization header (RFC 6750 section 2.1); never from query or body.
-fn bearer(headers: &HeaderMap) -> Option<PresentedToken> {
+/// The one token of the Authorization header (RFC 6750 section 2.1, RFC 9449 section 7.1), and whether its scheme is
+/// DPoP; never from query or body.
+fn access_token(headers: &HeaderMap) -> Option<(PresentedToken, bool)> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
     };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| PresentedToken {
-        value: Secret::new(token.to_owned()),
-        declared: TokenType::AccessToken,
+    let dpop = scheme.eq_ignore_ascii_case("dpop");
+    let known = dpop || scheme.eq_ignore_ascii_case("bearer");
+    (known && !token.is_empty()).then(|| {
+        let token = PresentedToken {
+            value: Secret::new(token.to_owned()),
+            declared: TokenType::AccessToken,
+        };
+        (token, dpop)
     })
 }
 
@@ -243,26 +256,31 @@ fn unavailable(error: StoreError) -> Refusal {
 mod tests {
     use super::*;
 
-    fn is_bearer(values: &[&'static str]) -> bool {
+    /// Whether the scheme is DPoP, where the one token is `t`.
+    fn scheme(values: &[&'static str]) -> Option<bool> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(header::AUTHORIZATION, header::HeaderValue::from_static(value));
         }
-        bearer(&headers).is_some_and(|token| token.value == Secret::new("t".into()))
+        let (token, dpop) = access_token(&headers)?;
+        (token.value == Secret::new("t".into())).then_some(dpop)
     }
 
     #[test]
-    fn req_016_only_one_bearer_token_in_the_header_counts() {
-        assert!(is_bearer(&["Bearer t"]));
-        assert!(is_bearer(&["bearer  t"]));
+    fn req_016_only_one_token_in_the_header_counts() {
+        assert_eq!(scheme(&["Bearer t"]), Some(false));
+        assert_eq!(scheme(&["bearer  t"]), Some(false));
+        assert_eq!(scheme(&["DPoP t"]), Some(true));
+        assert_eq!(scheme(&["dpop t"]), Some(true));
         for bad in [
             &[][..],
             &["Bearer"],
             &["Bearer "],
             &["Basic t"],
             &["Bearer t", "Bearer t"],
+            &["DPoP t", "Bearer t"],
         ] {
-            assert!(!is_bearer(bad), "{bad:?}");
+            assert_eq!(scheme(bad), None, "{bad:?}");
         }
     }
 }

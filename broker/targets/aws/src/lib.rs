@@ -48,6 +48,7 @@ pub static KIND: Kind = Kind {
     reuses: true,
     forwards: false,
     merges: false,
+    binds: false,
     check: settings::check,
     narrows: |target, plan| request::narrow(target, plan).is_ok(),
     rights: request::rights,

@@ -328,6 +328,7 @@ fn a_plan_may_carry_its_grants_statements_and_no_more() {
         target: "target".parse().expect("name"),
         grants: vec![grant.parse().expect("name")],
         params: [].into(),
+        confirmation: None,
         end: Timestamp::MAX,
     };
     let target = target(|_, _| ());

@@ -39,6 +39,7 @@ pub static KIND: Kind = Kind {
     reuses: false,
     forwards: false,
     merges: false,
+    binds: false,
     check: settings::check,
     narrows: |target, plan| settings::wanted(target, plan).is_ok(),
     rights: settings::rights,

@@ -3,6 +3,7 @@
 use aws_lc_rs::{
     digest,
     encoding::{AsBigEndian, AsDer, Pkcs8V1Der},
+    hmac,
     rand::SystemRandom,
     rsa,
     signature::{
@@ -11,7 +12,7 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use procura_wire::Secret;
+use procura_wire::{Digest, Secret};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -84,6 +85,8 @@ enum Private {
 /// A key that is ready to sign. Its parts are read once.
 pub(crate) struct SigningKey {
     private: Private,
+    /// What it tags with: its private part, for messages that say what they are for.
+    tagging: hmac::Key,
     /// RFC 7638.
     pub(crate) kid: String,
     /// The public JWK.
@@ -110,6 +113,7 @@ impl SigningKey {
         let pair = EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &d, &point).ok()?;
         Some(Self::new(
             Private::Es256(pair),
+            &d,
             json!({"crv": "P-256", "kty": "EC", "x": jwk.x, "y": jwk.y}),
         ))
     }
@@ -122,6 +126,7 @@ impl SigningKey {
         let pair = Ed25519KeyPair::from_seed_and_public_key(&d, &x).ok()?;
         Some(Self::new(
             Private::Ed25519(pair),
+            &d,
             json!({"crv": "Ed25519", "kty": "OKP", "x": jwk.x}),
         ))
     }
@@ -142,15 +147,22 @@ impl SigningKey {
         });
         Some(Self::new(
             Private::Rs256(pair.ok()?),
+            &private(&jwk.d)?,
             json!({"e": jwk.e, "kty": "RSA", "n": jwk.n}),
         ))
     }
 
-    fn new(private: Private, mut public: Value) -> Self {
+    fn new(private: Private, d: &[u8], mut public: Value) -> Self {
+        let tagging = hmac::Key::new(hmac::HMAC_SHA256, d);
         let kid = thumbprint(&public);
         public["kid"] = kid.as_str().into();
         public["use"] = "sig".into();
-        let mut key = Self { private, kid, public };
+        let mut key = Self {
+            private,
+            tagging,
+            kid,
+            public,
+        };
         key.public["alg"] = key.alg().into();
         key
     }
@@ -162,6 +174,12 @@ impl SigningKey {
             Private::Ed25519(_) => "EdDSA",
             Private::Rs256(_) => "RS256",
         }
+    }
+
+    /// HMAC-SHA-256 over the message.
+    pub(crate) fn tag(&self, message: &[u8]) -> Option<Digest> {
+        let tag = hmac::sign(&self.tagging, message);
+        tag.as_ref().try_into().ok().map(Digest::from_bytes)
     }
 
     /// The raw signature as JWS has it (RFC 7518 section 3).

@@ -9,7 +9,7 @@ use procura_core::{
     Timestamp,
     ports::{SignError, Signer},
 };
-use procura_wire::Secret;
+use procura_wire::{Digest, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -85,6 +85,14 @@ impl Signer for Keyring {
         token.push('.');
         token.push_str(&encode(&signature));
         Ok(Secret::new(token))
+    }
+
+    fn tags(&self, message: &[u8]) -> Vec<Digest> {
+        let keys = self.keys();
+        let active = keys.active.and_then(|at| keys.all.get(at)).into_iter();
+        let others = keys.all.iter().enumerate().filter(|(at, _)| keys.active != Some(*at));
+        let all = active.chain(others.map(|(_, key)| key));
+        all.filter_map(|key| key.tag(message)).collect()
     }
 }
 

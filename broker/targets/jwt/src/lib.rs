@@ -53,6 +53,7 @@ pub static KIND: Kind = Kind {
     reuses: false,
     forwards: false,
     merges: true,
+    binds: true,
     check,
     narrows: |_, _| true,
     rights,

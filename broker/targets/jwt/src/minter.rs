@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use procura_core::{
     Timestamp,
     catalogue::Target,
-    identity::{Caller, Link, Principal},
+    identity::{Caller, Confirmation, Link, Principal},
     ids::{Handle, IssuanceId, SessionId},
     kind::{KindPorts, MintError, MintOrder, Minted, Minter, OpenError, OpenResult, UndoError, Undoable},
     params::ParamValue,
@@ -57,6 +57,9 @@ struct Claims<'a> {
     sid: SessionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     act: Option<Act<'a>>,
+    /// RFC 7800 section 3.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'a Confirmation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_details: Option<[Details<'a>; 1]>,
 }
@@ -84,6 +87,7 @@ struct Signed {
     aud: String,
     exp: i64,
     scope: String,
+    cnf: Option<Confirmation>,
 }
 
 impl JwtMinter {
@@ -95,6 +99,9 @@ impl JwtMinter {
             .sign(TYP, &claims)
             .map_err(|error| MintError::Failed(error.to_string()))?;
         let signed = read_back(&value).ok_or_else(|| failed("the signed token cannot be read back"))?;
+        if signed.cnf != order.plan.confirmation {
+            return Err(failed("the signed token is not bound to the key of its plan"));
+        }
         let end = Timestamp::from_second(signed.exp).map_err(|_| failed("exp is out of range"))?;
         let scope = signed.scope.split(' ').map(str::to_owned).collect();
         Ok(Minted {
@@ -140,6 +147,7 @@ impl JwtMinter {
             scope: scope.join(" "),
             sid: order.session,
             act: act(caller)?,
+            cnf: plan.confirmation.as_ref(),
             authorization_details: (!params.is_empty()).then_some([Details {
                 r#type: KIND.name,
                 params,

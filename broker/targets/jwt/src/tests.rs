@@ -11,7 +11,8 @@ use procura_core::{
     Timestamp,
     catalogue::{Grant, Risk, Target},
     identity::{
-        Actor, ActorAssertion, AuthenticatedServer, Caller, ClientAuthMethod, Link, Principal, Subject, VerifiedToken,
+        Actor, ActorAssertion, AuthenticatedServer, Caller, ClientAuthMethod, Confirmation, Link, Principal, Subject,
+        VerifiedToken,
     },
     ids::{Handle, IssuanceId, SessionId},
     judgement::Plan,
@@ -103,6 +104,7 @@ fn caller() -> Caller {
         not_before: None,
         issued_at: None,
         jti: None,
+        confirmation: None,
         sid: None,
         client: None,
         scopes: None,
@@ -141,6 +143,7 @@ fn plan(grants: &[&str]) -> Plan {
         target: name("api"),
         grants: grants.iter().map(|grant| name(grant)).collect(),
         params: BTreeMap::new(),
+        confirmation: None,
         end: at(NOW + 60) + Duration::from_millis(900),
     }
 }
@@ -243,6 +246,53 @@ async fn req_046_a_token_carries_the_claims_of_rfc_9068() {
 }
 
 #[tokio::test]
+async fn req_081_req_085_a_token_is_bound_to_the_key_of_its_plan() {
+    let bench = Bench::of(target());
+    for (confirmation, cnf) in [
+        (Some(Confirmation::Jkt("t".into())), json!({"jkt": "t"})),
+        (Some(Confirmation::X5tS256("t".into())), json!({"x5t#S256": "t"})),
+        (None, Value::Null),
+    ] {
+        let plan = Plan {
+            confirmation,
+            ..plan(&["read"])
+        };
+        let minted = bench.mint(&plan, &caller()).await.expect("minted");
+        assert_eq!(bench.claims(&minted)["cnf"], cnf);
+    }
+}
+
+/// Signs tokens that are bound to nothing.
+struct Forgetful(Arc<Keyring>);
+
+impl Signer for Forgetful {
+    fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, procura_core::ports::SignError> {
+        let mut claims: Value = serde_json::from_slice(claims).expect("claims");
+        claims.as_object_mut().expect("claims").remove("cnf");
+        self.0.sign(typ, claims.to_string().as_bytes())
+    }
+
+    fn tags(&self, _: &[u8]) -> Vec<procura_wire::Digest> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_lost_its_binding_is_not_issued() {
+    let mut bench = Bench::of(target());
+    let forgetful = KindPorts {
+        signer: Arc::new(Forgetful(Arc::clone(&bench.keyring))),
+        ..ports(&bench.keyring, &["corp"])
+    };
+    bench.minter = (KIND.open)(&name("api"), &target(), forgetful).expect("minter");
+    let plan = Plan {
+        confirmation: Some(Confirmation::Jkt("t".into())),
+        ..plan(&["read"])
+    };
+    assert!(matches!(bench.mint(&plan, &caller()).await, Err(MintError::Failed(_))));
+}
+
+#[tokio::test]
 async fn what_is_reported_is_what_was_signed_and_within_the_plan() {
     let bench = Bench::of(target());
     for grants in [&["read"][..], &["write"], &["read", "write"]] {
@@ -263,6 +313,10 @@ impl Signer for Liar {
         claims["scope"] = json!("admin");
         claims["exp"] = json!(NOW + 9999);
         self.0.sign(typ, claims.to_string().as_bytes())
+    }
+
+    fn tags(&self, _: &[u8]) -> Vec<procura_wire::Digest> {
+        Vec::new()
     }
 }
 
@@ -288,6 +342,10 @@ impl Signer for Stutterer {
         let parsed: Value = serde_json::from_slice(claims).expect("claims");
         let text = String::from_utf8_lossy(claims).replacen('{', &format!("{{\"{}\":{},", self.1, parsed[self.1]), 1);
         self.0.sign(typ, text.as_bytes())
+    }
+
+    fn tags(&self, _: &[u8]) -> Vec<procura_wire::Digest> {
+        Vec::new()
     }
 }
 

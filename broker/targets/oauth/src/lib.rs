@@ -43,6 +43,7 @@ pub static KIND: Kind = Kind {
     reuses: false,
     forwards: true,
     merges: false,
+    binds: false,
     check: settings::check,
     narrows: |target, plan| settings::wanted(target, plan).is_ok(),
     rights: settings::rights,

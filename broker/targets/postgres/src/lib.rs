@@ -57,6 +57,7 @@ pub static KIND: Kind = Kind {
     reuses: false,
     forwards: false,
     merges: false,
+    binds: false,
     check: settings::check,
     narrows: |_, _| true,
     rights: settings::rights,

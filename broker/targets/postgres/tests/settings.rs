@@ -110,6 +110,7 @@ fn a_plan_may_carry_its_grants_memberships_and_no_more() {
         target: "db".parse().expect("name"),
         grants: vec![grant.parse().expect("name")],
         params: BTreeMap::new(),
+        confirmation: None,
         end: "2026-11-20T09:00:00Z".parse().expect("time"),
     };
     let target = target(|_, _| ());

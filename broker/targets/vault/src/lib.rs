@@ -45,6 +45,7 @@ pub static KIND: Kind = Kind {
     reuses: false,
     forwards: false,
     merges: false,
+    binds: false,
     check: settings::check,
     narrows: grant::narrows,
     rights: grant::rights,

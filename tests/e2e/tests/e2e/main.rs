@@ -8,6 +8,7 @@ mod campaign;
 mod crash;
 mod dev;
 mod dev_postgres;
+mod dpop;
 mod explain;
 mod issuers;
 mod keeper;
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
         dev::the_api_wants_an_operator,
         dev_postgres::a_server_of_its_own_comes_and_goes_with_the_broker,
         dev_postgres::without_the_programs_it_runs_without_a_database_and_says_how,
+        dpop::a_proof_needs_a_nonce_and_is_taken_once_by_all_replicas_also_after_a_restart,
+        dpop::a_token_of_oidc_provider_that_is_bound_needs_its_key,
+        dpop::an_operators_bound_token_is_no_bearer_token,
+        dpop::openid_client_and_the_library_prove_their_keys,
         explain::a_record_is_explained_by_the_bundle_that_decided,
         explain::a_bundle_is_given_to_operators_by_its_digest,
         issuers::keycloak_vouches_for_alice_at_the_mcp_server,

@@ -160,3 +160,22 @@ fn unacceptable_sets_are_refused_and_the_old_one_stays() {
     }
     assert!(keyring.sign("at+jwt", b"{}").is_ok());
 }
+
+#[test]
+fn req_086_replicas_know_each_others_tags_before_and_after_a_rotation() {
+    for algorithm in [
+        SigningAlgorithm::Es256,
+        SigningAlgorithm::Ed25519,
+        SigningAlgorithm::Rs256,
+    ] {
+        let first = new_set(algorithm).expect("set");
+        let [old, restarted] = [(); 2].map(|()| Keyring::parse(&first).expect("keyring"));
+        let second = rotate(&first, algorithm).expect("rotated");
+        let rotated = Keyring::parse(&second).expect("keyring");
+        let active = |ring: &Keyring| ring.tags(b"m")[0];
+        assert_eq!(old.tags(b"m"), restarted.tags(b"m"));
+        assert_ne!(active(&old), active(&rotated));
+        assert!(rotated.tags(b"m").contains(&active(&old)) && old.tags(b"m").contains(&active(&rotated)));
+        assert!(!old.tags(b"n").contains(&active(&old)));
+    }
+}

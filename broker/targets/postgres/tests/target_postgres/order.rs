@@ -58,6 +58,7 @@ fn token(sub: &str) -> VerifiedToken {
         not_before: None,
         issued_at: None,
         jti: None,
+        confirmation: None,
         sid: None,
         client: None,
         scopes: None,
@@ -90,6 +91,7 @@ impl Asked {
                 target: "db".parse().expect("name"),
                 grants: vec!["read".parse().expect("name")],
                 params: BTreeMap::from([("team".to_owned(), ParamValue::Text("blue".to_owned()))]),
+                confirmation: None,
                 end: clock.now() + Duration::from_secs(600),
             },
             caller: Caller {

@@ -51,6 +51,10 @@ impl Signer for NoSigner {
     fn sign(&self, _: &str, _: &[u8]) -> Result<Secret, SignError> {
         Err(SignError)
     }
+
+    fn tags(&self, _: &[u8]) -> Vec<procura_wire::Digest> {
+        Vec::new()
+    }
 }
 
 /// A source that can be written; what it holds is served by `current` only after a `refetch` has seen it.
