@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use procura_e2e::{cases, harness};
 
+mod attacks;
 mod campaign;
 mod crash;
 mod dev;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         return campaign.run();
     }
     harness::main(&cases![
+        attacks::every_request_ends_as_its_file_says_and_nothing_is_minted,
+        attacks::every_bundle_is_judged_as_its_file_says,
         crash::what_is_shipped_has_no_failpoints,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_sqlite,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_postgres,

@@ -1,0 +1,214 @@
+//! A case of the corpus as its file has it; `tests/attacks/README.md` describes every key.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use procura_e2e::Fault;
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// A case with the name that it is called by: its file's path without the ending.
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) case: Case,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Case {
+    /// What is tried, as a sentence.
+    pub(super) title: String,
+    /// Row of the catalogue that it belongs to; inputs of our own have none.
+    #[serde(default, rename = "row")]
+    _row: Option<u16>,
+    #[serde(default)]
+    pub(super) subject: Token,
+    pub(super) actor: Option<Token>,
+    #[serde(default)]
+    pub(super) request: Request,
+    /// A bundle to be checked in place of a request.
+    pub(super) bundle: Option<Bundle>,
+    pub(super) expect: Expect,
+}
+
+/// What a token differs in from a good one.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Token {
+    pub(super) issuer: String,
+    pub(super) key: String,
+    pub(super) header: toml::Table,
+    pub(super) claims: toml::Table,
+    pub(super) drop_header: Vec<String>,
+    pub(super) drop: Vec<String>,
+    pub(super) header_text: String,
+    pub(super) payload_text: String,
+    pub(super) signature: String,
+    pub(super) text: String,
+}
+
+impl Default for Token {
+    fn default() -> Self {
+        Self {
+            issuer: "corp".into(),
+            key: "es256".into(),
+            header: toml::Table::new(),
+            claims: toml::Table::new(),
+            drop_header: Vec::new(),
+            drop: Vec::new(),
+            header_text: "{{{members}}}".into(),
+            payload_text: "{{{members}}}".into(),
+            signature: "good".into(),
+            text: "{{header}}.{{payload}}.{{signature}}".into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Request {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) drop_headers: Vec<String>,
+    pub(super) client: String,
+    pub(super) secret: String,
+    pub(super) auth: Auth,
+    pub(super) form: BTreeMap<String, String>,
+    pub(super) drop: Vec<String>,
+    pub(super) add: Vec<(String, String)>,
+    pub(super) only: bool,
+    pub(super) body: Option<String>,
+    pub(super) raw: Option<String>,
+    pub(super) times: u32,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            method: "POST".into(),
+            path: "/token".into(),
+            headers: Vec::new(),
+            drop_headers: Vec::new(),
+            client: "tickets".into(),
+            secret: String::new(),
+            auth: Auth::Basic,
+            form: BTreeMap::new(),
+            drop: Vec::new(),
+            add: Vec::new(),
+            only: false,
+            body: None,
+            raw: None,
+            times: 1,
+        }
+    }
+}
+
+/// How the caller authenticates.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Auth {
+    Basic,
+    Post,
+    None,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Bundle {
+    pub(super) files: BTreeMap<String, String>,
+    pub(super) nodes: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Expect {
+    /// 0: the connection ends without an answer.
+    pub(super) status: u16,
+    pub(super) error: String,
+    pub(super) reason: String,
+    /// Reason in the record, where it is another one than the caller is told.
+    pub(super) log: Option<String>,
+    pub(super) minted: bool,
+    /// The HTTP library answers before the broker sees a request: no body is promised.
+    pub(super) plain: bool,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: BTreeMap<String, toml::Value>,
+    /// Most fetches of the issuer's keys that the case may cause.
+    pub(super) fetches: Option<u32>,
+    /// Exit code and texts of `procura policy check`.
+    pub(super) exit: Option<i32>,
+    pub(super) says: Vec<String>,
+}
+
+/// An issuer of the stand-in.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Issuer {
+    pub(super) keys: Vec<String>,
+    pub(super) metadata: String,
+    pub(super) jwks: String,
+    pub(super) at: String,
+    pub(super) status: u16,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) pace: Pace,
+    pub(super) declared: String,
+    pub(super) url: String,
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            keys: vec!["es256".into()],
+            metadata: r#"{"issuer":"{{issuer}}","jwks_uri":"{{issuer}}/keys"}"#.into(),
+            jwks: r#"{"keys":[{{keys}}]}"#.into(),
+            at: "keys".into(),
+            status: 200,
+            headers: BTreeMap::new(),
+            pace: Pace::Whole,
+            declared: String::new(),
+            url: "{{issuers}}/{{name}}".into(),
+        }
+    }
+}
+
+/// How a document arrives.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Pace {
+    #[default]
+    Whole,
+    /// A byte every 200 ms.
+    Drip,
+    /// White space without an end.
+    Endless,
+}
+
+/// Reads one file.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+/// All cases in the order of their names.
+pub(super) fn all(root: &Path) -> Result<Vec<Named>, Fault> {
+    let mut cases = Vec::new();
+    for section in sorted(root)?
+        .into_iter()
+        .filter(|path| path.is_dir() && !path.ends_with("bundle"))
+    {
+        for file in sorted(&section)? {
+            let name = file.strip_prefix(root)?.with_extension("");
+            cases.push(Named {
+                name: name.to_string_lossy().into_owned(),
+                case: read(&file)?,
+            });
+        }
+    }
+    Ok(cases)
+}
+
+fn sorted(dir: &Path) -> Result<Vec<std::path::PathBuf>, Fault> {
+    let entries: Result<Vec<_>, _> = fs::read_dir(dir)?.collect();
+    let mut paths: Vec<_> = entries?.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
+}

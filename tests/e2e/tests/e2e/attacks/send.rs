@@ -1,0 +1,194 @@
+//! Requests byte by byte, and answers as they arrive.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use procura_e2e::Fault;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    case::{Auth, Request},
+    text::{Words, fill},
+};
+
+/// Longest wait for an answer or the end of a connection; the broker's own limits are shorter.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// What the form of an exchange holds.
+const EXCHANGE: [(&str, &str); 6] = [
+    ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+    ("subject_token", "{{subject}}"),
+    ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+    ("audience", "api"),
+    ("scope", "read-tickets"),
+    ("tool_call_id", "{{canary}}"),
+];
+
+/// An answer. Status 0: the connection ended without one.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Value,
+    /// Everything that arrived.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// A string member of the body, empty where it is absent.
+    pub(super) fn text(&self, member: &str) -> &str {
+        self.body[member].as_str().unwrap_or_default()
+    }
+
+    /// A header, where it stands once.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(known, _)| known == name);
+        let first = values.next()?;
+        values.next().is_none().then_some(first.1.as_str())
+    }
+}
+
+/// The bytes of a request.
+pub(super) fn bytes(request: &Request, words: &Words) -> Result<Vec<u8>, Fault> {
+    if let Some(raw) = &request.raw {
+        // Lines of the file end as HTTP's do.
+        return fill(&raw.replace("\r\n", "\n").replace('\n', "\r\n"), words);
+    }
+    let body = match &request.body {
+        Some(body) => fill(body, words)?,
+        None => form(request, words)?.into_bytes(),
+    };
+    let mut headers = vec![
+        ("Host".to_owned(), "{{host}}".to_owned()),
+        ("Connection".to_owned(), "close".to_owned()),
+        ("X-Canary".to_owned(), "{{canary}}".to_owned()),
+        (
+            "Content-Type".to_owned(),
+            "application/x-www-form-urlencoded".to_owned(),
+        ),
+        ("Content-Length".to_owned(), body.len().to_string()),
+    ];
+    if request.auth == Auth::Basic {
+        let pair = fill(&format!("{}:{}", request.client, secret(request)), words)?;
+        headers.push((
+            "Authorization".to_owned(),
+            format!("Basic {}", BASE64_STANDARD.encode(pair)),
+        ));
+    }
+    headers.retain(|(name, _)| !request.drop_headers.iter().any(|drop| drop.eq_ignore_ascii_case(name)));
+    headers.extend(request.headers.iter().cloned());
+    let mut bytes = fill(&format!("{} {} HTTP/1.1\r\n", request.method, request.path), words)?;
+    for (name, value) in headers {
+        bytes.extend(fill(&format!("{name}: {value}\r\n"), words)?);
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+fn secret(request: &Request) -> String {
+    match request.secret.as_str() {
+        "" => format!("secret-of-{}", request.client),
+        secret => secret.to_owned(),
+    }
+}
+
+fn form(request: &Request, words: &Words) -> Result<String, Fault> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    if !request.only {
+        pairs.extend(EXCHANGE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        pairs.push(("canary".to_owned(), "{{canary}}".to_owned()));
+    }
+    if request.auth == Auth::Post {
+        pairs.push(("client_id".to_owned(), request.client.clone()));
+        pairs.push(("client_secret".to_owned(), secret(request)));
+    }
+    pairs.retain(|(name, _)| !request.drop.contains(name) && !request.form.contains_key(name));
+    pairs.extend(request.form.clone());
+    pairs.extend(request.add.iter().cloned());
+    let pair = |(name, value): &(String, String)| {
+        Ok::<_, Fault>(format!(
+            "{}={}",
+            escape(&fill(name, words)?),
+            escape(&fill(value, words)?)
+        ))
+    };
+    let pairs: Result<Vec<_>, _> = pairs.iter().map(pair).collect();
+    Ok(pairs?.join("&"))
+}
+
+fn escape(bytes: &[u8]) -> String {
+    let one = |byte: &u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(*byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    bytes.iter().map(one).collect()
+}
+
+/// Sends it on a connection of its own. Whoever speaks raw bytes ends its side neither.
+pub(super) async fn send(host: &str, request: &[u8]) -> Result<Answer, Fault> {
+    let stream = timeout(PATIENCE, TcpStream::connect(host)).await??;
+    let (mut reader, mut writer) = stream.into_split();
+    let writing = async {
+        // The broker may answer and close before it has read everything.
+        let _ = writer.write_all(request).await;
+        std::future::pending::<()>().await;
+    };
+    let until = Instant::now() + PATIENCE;
+    let mut bytes = Vec::new();
+    let reading = async {
+        let mut piece = vec![0; 16 * 1024];
+        while let Ok(Ok(count)) = timeout_at(until, reader.read(&mut piece)).await {
+            bytes.extend_from_slice(&piece[..count]);
+            if count == 0 || is_whole(&bytes) {
+                return Ok(());
+            }
+        }
+        // A reset is an end too; silence is none.
+        if Instant::now() < until {
+            Ok(())
+        } else {
+            Err(format!("no answer within {PATIENCE:?}"))
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        read = reading => read?,
+    }
+    Ok(parse(bytes))
+}
+
+/// Whether an answer with its length has arrived, so that nobody waits for the end of a kept connection.
+fn is_whole(bytes: &[u8]) -> bool {
+    let answer = parse(bytes.to_vec());
+    let length = answer
+        .header("content-length")
+        .and_then(|length| length.parse::<usize>().ok());
+    let body = split(bytes).map_or(0, |(_, body)| body.len());
+    length.is_some_and(|length| body >= length)
+}
+
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some((&bytes[..at], &bytes[at + 4..]))
+}
+
+fn parse(bytes: Vec<u8>) -> Answer {
+    let (head, body) = split(&bytes).unwrap_or((&[], &[]));
+    let head = String::from_utf8_lossy(head).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1."));
+    let status = status.and_then(|line| line.get(2..5)?.parse().ok()).unwrap_or(0);
+    let pairs = lines.filter_map(|line| line.split_once(':'));
+    Answer {
+        status,
+        headers: pairs
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect(),
+        body: serde_json::from_slice(body).unwrap_or_default(),
+        bytes,
+    }
+}
