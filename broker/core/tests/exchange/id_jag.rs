@@ -73,6 +73,8 @@ impl World {
     }
 }
 
+type Tweak = fn(&mut Parts);
+
 struct Parts {
     token: VerifiedToken,
     resources: Vec<String>,
@@ -94,7 +96,7 @@ async fn req_105_the_assertion_alone_says_what_for() {
 #[tokio::test]
 async fn req_105_req_110_a_foreign_assertion_is_invalid_grant() {
     let world = world(IdJagUse::UntilExpiry);
-    let cases: [(&str, fn(&mut Parts), Reason); 5] = [
+    let cases: [(&str, Tweak, Reason); 5] = [
         (
             "audience",
             |p| p.token.audience = vec!["https://other.example".into()],
