@@ -189,7 +189,8 @@ impl<'a> Copy<'a> {
         run::run(build)?;
         let program = self.tree.join("procura");
         let built = self.workspace.target.join("debug/procura");
-        fs::copy(&built, &program).map_err(|error| format!("{}: {error}", built.display()))?;
+        // Moved, so that no broker without a guard stays where others look for one.
+        fs::rename(&built, &program).map_err(|error| format!("{}: {error}", built.display()))?;
         let mut test = cargo();
         test.args([
             "test",
