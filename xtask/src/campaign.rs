@@ -2,6 +2,7 @@
 //! when the exchange, the stores or undoing change; its results are committed.
 
 use crate::{
+    mutants,
     parts::Testbed,
     run::{self, cargo, shown},
     test,
@@ -9,11 +10,12 @@ use crate::{
 };
 
 /// What there is, and how many times where the command line does not say.
-const CAMPAIGNS: [(&str, u32); 4] = [
+const CAMPAIGNS: [(&str, u32); 5] = [
     ("crash", 2000),
     ("rotation", 100),
     ("undo", 10_000),
     ("leases", 100_000),
+    ("mutants", u32::MAX),
 ];
 
 /// A campaign as the command line names it.
@@ -45,6 +47,9 @@ impl Campaign {
 
 /// Builds the broker twice, with failpoints and without, and runs the campaign.
 pub(crate) fn run(campaign: &Campaign) -> Result<(), String> {
+    if campaign.name == "mutants" {
+        return mutants::run(campaign.times, campaign.seed);
+    }
     let workspace = Workspace::read()?;
     let result = workspace
         .root

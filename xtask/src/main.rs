@@ -2,6 +2,7 @@
 
 mod bench;
 mod campaign;
+mod mutants;
 mod parts;
 mod postgres;
 mod requirements;
@@ -13,14 +14,15 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
        cargo xtask bench
-       cargo xtask campaign crash|rotation|undo|leases [--times=N] [--seed=N]
+       cargo xtask campaign crash|rotation|undo|leases|mutants [--times=N] [--seed=N]
        cargo xtask requirements
 
   test               installs servers and clients into target/testbed/ and runs every test
   --fast             every test that needs neither an install nor a server
   --system-packages  lets apt-get install the PostgreSQL server where there is none (as root)
   bench              measures the release build and writes tests/bench/results/COMMIT.json
-  campaign           crashes brokers or rotates passwords many times and writes tests/campaigns/results/
+  campaign           crashes brokers or rotates passwords many times and writes tests/campaigns/results/;
+                     mutants takes guards out, all of them or some, and looks whether a case fails
   requirements       writes docs/requirements.md: which test shows which rule of the protocols";
 
 fn main() -> ExitCode {
