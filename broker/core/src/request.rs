@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn req_111_an_id_jag_comes_without_an_actor_token() {
+    fn an_id_jag_comes_without_an_actor_token() {
         let actor = "actor_token=x&actor_token_type=urn:ietf:params:oauth:token-type:jwt";
         let body = format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=j&{actor}");
         let fault = read(&body).expect_err("refused");

@@ -77,7 +77,7 @@ async fn req_043_req_105_other_tokens_are_none_and_it_is_no_access_token() {
 }
 
 #[tokio::test]
-async fn req_104_req_110_claims_that_it_must_have_and_those_that_nobody_here_knows() {
+async fn req_105_req_110_claims_that_it_must_have_and_those_that_nobody_here_knows() {
     let world = world().await;
     for name in ["jti", "client_id", "iat", "sub", "exp", "aud"] {
         let mut claims = world.granted();
