@@ -2,6 +2,7 @@
 
 mod act;
 mod address;
+mod assertion;
 mod claims;
 mod client;
 mod discovery;
@@ -12,13 +13,16 @@ mod keys;
 mod roca;
 mod verified;
 mod verify;
+mod workload;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use procura_core::{
     Timestamp,
     catalogue::Catalogue,
-    identity::{AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken},
+    identity::{
+        AssertionType, AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken,
+    },
     ports::{BoxFuture, Clock, Role, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason};
@@ -68,11 +72,13 @@ pub enum IdentityError {
     Builtin(Reason),
 }
 
-/// [`TokenVerifier`] for JWTs (RFC 7519, RFC 8725, RFC 9068) of issuers that publish their keys, and for client secrets.
+/// [`TokenVerifier`] for JWTs (RFC 7519, RFC 8725, RFC 9068) of issuers that publish their keys, for client secrets and
+/// for client assertions (RFC 7523).
 pub struct Identity {
     issuer: String,
     builtin: Option<String>,
     clients: client::Clients,
+    inline: assertion::Inline,
     keys: keys::Keys,
     verified: verified::Verified,
 }
@@ -95,6 +101,7 @@ impl Identity {
             issuer: options.issuer,
             builtin,
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
+            inline: assertion::Inline::default(),
             keys: keys::Keys::new(http, set, options.clock),
             verified: verified::Verified::default(),
         })
@@ -102,8 +109,8 @@ impl Identity {
 }
 
 impl Identity {
-    /// Issuers (by identifier) whose keys could not be fetched last time, and how long the last good ones still
-    /// serve.
+    /// Issuers (by identifier) and servers' `jwks_uri`s whose keys could not be fetched last time, and how long the
+    /// last good ones still serve.
     pub fn running_out(&self) -> Vec<(String, Duration)> {
         self.keys.running_out()
     }
@@ -117,7 +124,16 @@ impl TokenVerifier for Identity {
         _certificates: Option<&'a PeerCertificates>,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>> {
-        Box::pin(async move { self.clients.authenticate(catalogue, credentials, now) })
+        Box::pin(async move {
+            match credentials {
+                ClientCredentials::Assertion {
+                    id,
+                    ty: AssertionType::JwtBearer,
+                    assertion,
+                } => self.assertion(catalogue, id.as_deref(), assertion, now).await,
+                _ => self.clients.authenticate(catalogue, credentials, now),
+            }
+        })
     }
 
     fn verify<'a>(

@@ -50,6 +50,7 @@ pub(crate) fn id(token: &str, declared: TokenType, role: Role) -> Digest {
         Role::Subject => b's',
         Role::Actor => b'a',
         Role::Operator => b'o',
+        Role::Workload => b'w',
     };
     // Neither the role nor a token type holds a NUL, nor does a token that is in the cache.
     Digest::of_parts([&[role], declared.as_str().as_bytes(), b"\0", token.as_bytes()])
@@ -110,6 +111,7 @@ mod tests {
             clients: None,
             max_token_lifetime: Duration::from_secs(3600),
             operators: false,
+            workloads_only: false,
         }
     }
 
@@ -153,6 +155,7 @@ mod tests {
             id("t", TokenType::AccessToken, Role::Subject),
             id("t", TokenType::Jwt, Role::Actor),
             id("t", TokenType::Jwt, Role::Operator),
+            id("t", TokenType::Jwt, Role::Workload),
             id("u", TokenType::Jwt, Role::Subject),
         ];
         for (at, one) in ids.iter().enumerate() {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How far an issuer's clock may be ahead of ours.
-const SKEW: Duration = Duration::from_secs(30);
+pub const SKEW: Duration = Duration::from_secs(30);
 
 pub(super) async fn identify(ports: &Ports, admitted: &mut Admitted, request: &TokenRequest) -> Result<Caller, Stop> {
     let snapshot = Arc::clone(&admitted.snapshot);
@@ -69,7 +69,7 @@ pub(super) fn token_facts(caller: &Caller) -> TokenFacts {
 }
 
 /// Times and client of a verified token, under its issuer's rules as they are now.
-pub(crate) fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
+pub fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let issuer = catalogue.issuers.get(&token.issuer).ok_or(Reason::JwtIssUntrusted)?;
     check_times(issuer, token, now)?;
     match (&issuer.clients, &token.client) {

@@ -82,6 +82,7 @@ pub(crate) fn catalogue() -> Catalogue {
         clients: None,
         max_token_lifetime: Duration::from_secs(24 * 3600),
         operators: false,
+        workloads_only: false,
     };
     let agent = |sub: &str| Agent {
         issuer: name("corp"),
