@@ -1,15 +1,18 @@
 //! Requests to the broker.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, time::Duration};
 
-use procura_wire::{ErrorBody, Secret};
+use procura_wire::{ErrorBody, Secret, UseReports};
 use reqwest::{
     Certificate, RequestBuilder, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     redirect,
 };
 
-use crate::error::{Error, Refusal};
+use crate::{
+    error::{Error, Refusal},
+    proof::Proof,
+};
 
 /// How often a request is sent at most while somebody has to wait for it.
 pub(crate) const TRIES: u32 = 3;
@@ -19,20 +22,32 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 /// Largest answer.
 const MAX_ANSWER: usize = 256 * 1024;
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The broker and who we are there.
 pub(crate) struct Broker {
     client: reqwest::Client,
     base: Url,
+    /// Its issuer identifier, as it was given.
+    issuer: String,
     pub(crate) client_id: String,
-    secret: Arc<Secret>,
+    proof: Proof,
+}
+
+/// What is sent. The request is made anew for each try, because an assertion serves once.
+#[derive(Clone, Copy)]
+pub(crate) enum Post<'a> {
+    /// An exchange, with its `traceparent`.
+    Token(&'a [(&'a str, &'a str)], Option<&'a HeaderValue>),
+    /// Reports of uses.
+    Uses(&'a UseReports),
 }
 
 /// What makes a [`Broker`].
 pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) client_id: String,
-    pub(crate) secret: Secret,
+    pub(crate) proof: Proof,
     pub(crate) ca: Option<Vec<u8>>,
     pub(crate) timeout: Duration,
 }
@@ -64,19 +79,76 @@ impl Broker {
         Ok(Self {
             client: builder.build().map_err(|error| Error::Setting(describe(error)))?,
             base,
+            issuer: settings.url,
             client_id: settings.client_id,
-            secret: Arc::new(settings.secret),
+            proof: settings.proof,
         })
     }
 
-    /// A request to a path of the broker, authenticated with HTTP Basic (RFC 6749 section 2.3.1).
-    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+    /// Sends it, up to `tries` times where the broker cannot be reached or answers 503.
+    pub(crate) async fn send(&self, post: Post<'_>, mut tries: u32) -> Result<Secret, Error> {
+        loop {
+            let Failure { error, pause } = match try_once(self.request(post).await?).await {
+                Ok(body) => return Ok(body),
+                Err(failure) => failure,
+            };
+            match pause {
+                Some(pause) if tries > 1 => tokio::time::sleep(pause).await,
+                _ => return Err(error),
+            }
+            tries -= 1;
+        }
+    }
+
+    async fn request(&self, post: Post<'_>) -> Result<RequestBuilder, Error> {
+        let assertion = self.proof.assertion(&self.client_id, &self.issuer).await?;
+        Ok(match (post, assertion) {
+            (Post::Token(fields, traceparent), assertion) => {
+                let request = self.form("/token", fields, assertion.as_ref());
+                match traceparent {
+                    Some(value) => request.header("traceparent", value),
+                    None => request,
+                }
+            }
+            (Post::Uses(reports), None) => self.basic("/v1/uses").json(reports),
+            (Post::Uses(reports), Some(assertion)) => {
+                let reports = serde_json::to_string(reports).map_err(|error| Error::Unreadable(error.to_string()))?;
+                self.form("/v1/uses", &[("reports", &reports)], Some(&assertion))
+            }
+        })
+    }
+
+    fn to(&self, path: &str) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        self.client.post(url)
+    }
+
+    /// A request that HTTP Basic authenticates (RFC 6749 section 2.3.1), where there is a secret.
+    fn basic(&self, path: &str) -> RequestBuilder {
         let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let Proof::Secret(secret) = &self.proof else {
+            return self.to(path);
+        };
         #[expect(clippy::disallowed_methods, reason = "the client authenticates itself to its broker")]
-        let secret = encode(self.secret.expose());
-        self.client.post(url).basic_auth(encode(&self.client_id), Some(secret))
+        let secret = encode(secret.expose());
+        self.to(path).basic_auth(encode(&self.client_id), Some(secret))
+    }
+
+    /// A form (RFC 6749 appendix B), authenticated by the assertion in it (RFC 7521 section 4.2) or else by secret.
+    fn form(&self, path: &str, fields: &[(&str, &str)], assertion: Option<&Secret>) -> RequestBuilder {
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(fields);
+        if let Some(assertion) = assertion {
+            #[expect(clippy::disallowed_methods, reason = "the client authenticates itself to its broker")]
+            let assertion = assertion.expose();
+            body.append_pair("client_id", &self.client_id)
+                .append_pair("client_assertion_type", ASSERTION_TYPE)
+                .append_pair("client_assertion", assertion);
+        }
+        self.basic(path)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body.finish())
     }
 
     /// The broker's URL, as the cache key has it.
@@ -85,23 +157,7 @@ impl Broker {
     }
 }
 
-/// Sends a request, up to `tries` times where the broker cannot be reached or answers 503.
-pub(crate) async fn send(request: RequestBuilder, mut tries: u32) -> Result<Secret, Error> {
-    loop {
-        let again = request.try_clone();
-        let Failure { error, pause } = match try_once(again).await {
-            Ok(body) => return Ok(body),
-            Err(failure) => failure,
-        };
-        match pause {
-            Some(pause) if tries > 1 => tokio::time::sleep(pause).await,
-            _ => return Err(error),
-        }
-        tries -= 1;
-    }
-}
-
-async fn try_once(request: Option<RequestBuilder>) -> Result<Secret, Failure> {
+async fn try_once(request: RequestBuilder) -> Result<Secret, Failure> {
     let lost = |error: reqwest::Error| Failure {
         // After a timeout the broker may still be at work; another try would double it.
         pause: (!error.is_timeout()).then_some(PAUSE),
@@ -111,7 +167,6 @@ async fn try_once(request: Option<RequestBuilder>) -> Result<Secret, Failure> {
         error: Error::Unreadable(problem.to_owned()),
         pause: None,
     };
-    let request = request.ok_or_else(|| odd("the request cannot be sent twice"))?;
     let response = request.send().await.map_err(lost)?;
     let status = response.status();
     let pause = (status == StatusCode::SERVICE_UNAVAILABLE).then(|| pause(&response));
@@ -165,16 +220,6 @@ async fn read(mut response: Response) -> Result<Option<Secret>, reqwest::Error> 
         body.extend_from_slice(&chunk);
     }
     Ok(String::from_utf8(body).ok().map(Secret::new))
-}
-
-/// A form body (RFC 6749 appendix B).
-pub(crate) fn form(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBuilder {
-    let body = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish();
-    request
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(body)
 }
 
 /// https, or http to a loopback address.

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Credentials are cached by everything that they depend on and refreshed before they end; only one caller
-//! asks at a time. The value is reached through [`Credential::begin`] only, because each use of a cached
+//! asks at a time. A server with a key of its own, or with a token of the platform that runs it, begins with
+//! [`Client::builder_with_key`] or [`Client::builder_with_assertion_file`]. The value is reached through [`Credential::begin`] only, because each use of a cached
 //! credential is reported to the broker, which records it.
 
 mod cache;
@@ -31,6 +32,7 @@ mod credential;
 mod error;
 mod http;
 mod key;
+mod proof;
 mod session;
 mod uses;
 
@@ -38,4 +40,5 @@ pub use client::{Builder, Client};
 pub use credential::{Credential, Use};
 pub use error::{Error, Refusal};
 pub use procura_wire::{AwsCredential, ErrorBody, PostgresCredential, Secret, UseOutcome, VaultCredential};
+pub use proof::PrivateKey;
 pub use session::{Request, Session};

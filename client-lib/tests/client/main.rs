@@ -4,4 +4,5 @@
 
 mod exchange;
 mod kit;
+mod proof;
 mod uses;
