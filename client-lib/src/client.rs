@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,6 +13,7 @@ use crate::{
     cache::Cache,
     error::Error,
     http::{Broker, Settings},
+    identification::{Identification, PrivateKey},
     proof::ProofKey,
     session::{Session, Slot},
     uses::Reporter,
@@ -42,7 +44,37 @@ impl Client {
         Builder(Settings {
             url: url.into(),
             client_id: client_id.into(),
-            secret: client_secret,
+            identification: Identification::Secret(client_secret),
+            ca: None,
+            proof_key: None,
+            timeout: TIMEOUT,
+        })
+    }
+
+    /// The same with a key in place of a secret: `private_key_jwt` (RFC 7523). Each request is signed anew, for
+    /// exactly this URL as audience: write it as the broker's metadata does.
+    pub fn builder_with_key(url: impl Into<String>, client_id: impl Into<String>, key: PrivateKey) -> Builder {
+        Builder(Settings {
+            url: url.into(),
+            client_id: client_id.into(),
+            identification: Identification::Key(key),
+            ca: None,
+            proof_key: None,
+            timeout: TIMEOUT,
+        })
+    }
+
+    /// The same with a token that the platform keeps in a file, such as a projected service account token of
+    /// Kubernetes: `workload`. The file is read for each request.
+    pub fn builder_with_assertion_file(
+        url: impl Into<String>,
+        client_id: impl Into<String>,
+        file: impl Into<PathBuf>,
+    ) -> Builder {
+        Builder(Settings {
+            url: url.into(),
+            client_id: client_id.into(),
+            identification: Identification::File(file.into()),
             ca: None,
             proof_key: None,
             timeout: TIMEOUT,

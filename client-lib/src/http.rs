@@ -1,16 +1,17 @@
 //! Requests to the broker.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, time::Duration};
 
-use procura_wire::{ErrorBody, Secret};
+use procura_wire::{ErrorBody, Secret, UseReports};
 use reqwest::{
     Certificate, RequestBuilder, Response, StatusCode, Url,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     redirect,
 };
 
 use crate::{
     error::{Error, Refusal},
+    identification::Identification,
     proof::{ProofKey, Proofs},
 };
 
@@ -22,21 +23,33 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 /// Largest answer.
 const MAX_ANSWER: usize = 256 * 1024;
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The broker and who we are there.
 pub(crate) struct Broker {
     client: reqwest::Client,
     base: Url,
+    /// Its issuer identifier, as it was given.
+    issuer: String,
     pub(crate) client_id: String,
-    secret: Arc<Secret>,
+    identification: Identification,
     pub(crate) proofs: Option<Proofs>,
+}
+
+/// What is sent. The request is made anew for each try, because an assertion serves once.
+#[derive(Clone, Copy)]
+pub(crate) enum Post<'a> {
+    /// An exchange, with its `traceparent`.
+    Token(&'a [(&'a str, &'a str)], Option<&'a HeaderValue>),
+    /// Reports of uses.
+    Uses(&'a UseReports),
 }
 
 /// What makes a [`Broker`].
 pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) client_id: String,
-    pub(crate) secret: Secret,
+    pub(crate) identification: Identification,
     pub(crate) ca: Option<Vec<u8>>,
     pub(crate) proof_key: Option<ProofKey>,
     pub(crate) timeout: Duration,
@@ -69,20 +82,53 @@ impl Broker {
         Ok(Self {
             client: builder.build().map_err(|error| Error::Setting(describe(error)))?,
             base,
+            issuer: settings.url,
             client_id: settings.client_id,
-            secret: Arc::new(settings.secret),
+            identification: settings.identification,
             proofs: settings.proof_key.map(Proofs::new),
         })
     }
 
-    /// A request to a path of the broker, authenticated with HTTP Basic (RFC 6749 section 2.3.1).
-    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        #[expect(clippy::disallowed_methods, reason = "the client authenticates itself to its broker")]
-        let secret = encode(self.secret.expose());
-        self.client
-            .post(self.at(path))
-            .basic_auth(encode(&self.client_id), Some(secret))
+    /// Sends it, up to `tries` times where the broker cannot be reached or answers 503. A nonce that the broker asks
+    /// for is sent at once (RFC 9449 section 8).
+    pub(crate) async fn send(&self, post: Post<'_>, mut tries: u32) -> Result<Secret, Error> {
+        let mut challenged = false;
+        loop {
+            let Failure { error, pause } = match self.try_once(self.request(post).await?).await {
+                Ok(body) => return Ok(body),
+                Err(failure) => failure,
+            };
+            match pause {
+                _ if error.is_nonce_wanted() && !challenged => {
+                    challenged = true;
+                    continue;
+                }
+                Some(pause) if tries > 1 => tokio::time::sleep(pause).await,
+                _ => return Err(error),
+            }
+            tries -= 1;
+        }
+    }
+
+    async fn request(&self, post: Post<'_>) -> Result<RequestBuilder, Error> {
+        let assertion = self.identification.assertion(&self.client_id, &self.issuer).await?;
+        Ok(match (post, assertion) {
+            (Post::Token(fields, traceparent), assertion) => {
+                let mut request = self.form("/token", fields, assertion.as_ref());
+                if let Some(proofs) = &self.proofs {
+                    request = with_proof(request, &proofs.next("POST", self.at("/token").as_str())?);
+                }
+                match traceparent {
+                    Some(value) => request.header("traceparent", value),
+                    None => request,
+                }
+            }
+            (Post::Uses(reports), None) => self.basic("/v1/uses").json(reports),
+            (Post::Uses(reports), Some(assertion)) => {
+                let reports = serde_json::to_string(reports).map_err(|error| Error::Unreadable(error.to_string()))?;
+                self.form("/v1/uses", &[("reports", &reports)], Some(&assertion))
+            }
+        })
     }
 
     fn at(&self, path: &str) -> Url {
@@ -91,50 +137,49 @@ impl Broker {
         url
     }
 
-    /// Sends a request to `/token`, with a proof where there is a key.
-    pub(crate) async fn ask(&self, request: RequestBuilder, tries: u32) -> Result<Secret, Error> {
-        let uri = self.at("/token");
-        send(
-            request,
-            tries,
-            self.proofs.as_ref().map(|proofs| (proofs, uri.as_str())),
-        )
-        .await
+    /// A request that HTTP Basic authenticates (RFC 6749 section 2.3.1), where there is a secret.
+    fn basic(&self, path: &str) -> RequestBuilder {
+        let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let Identification::Secret(secret) = &self.identification else {
+            return self.client.post(self.at(path));
+        };
+        #[expect(clippy::disallowed_methods, reason = "the client authenticates itself to its broker")]
+        let secret = encode(secret.expose());
+        let request = self.client.post(self.at(path));
+        request.basic_auth(encode(&self.client_id), Some(secret))
+    }
+
+    /// A form (RFC 6749 appendix B), authenticated by the assertion in it (RFC 7521 section 4.2) or else by secret.
+    fn form(&self, path: &str, fields: &[(&str, &str)], assertion: Option<&Secret>) -> RequestBuilder {
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(fields);
+        if let Some(assertion) = assertion {
+            #[expect(clippy::disallowed_methods, reason = "the client authenticates itself to its broker")]
+            let assertion = assertion.expose();
+            body.append_pair("client_id", &self.client_id)
+                .append_pair("client_assertion_type", ASSERTION_TYPE)
+                .append_pair("client_assertion", assertion);
+        }
+        self.basic(path)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body.finish())
     }
 
     /// The broker's URL, as the cache key has it.
     pub(crate) fn url(&self) -> &str {
         self.base.as_str()
     }
-}
 
-/// Sends a request, up to `tries` times where the broker cannot be reached or answers 503. With a key and the request's
-/// URI each try has a proof of its own, and a nonce that the broker asks for is sent at once (RFC 9449 section 8).
-pub(crate) async fn send(
-    request: RequestBuilder,
-    mut tries: u32,
-    proving: Option<(&Proofs, &str)>,
-) -> Result<Secret, Error> {
-    let mut challenged = false;
-    loop {
-        let mut again = request.try_clone();
-        if let Some((proofs, uri)) = proving {
-            let proof = proofs.next("POST", uri)?;
-            again = again.map(|request| with_proof(request, &proof));
+    async fn try_once(&self, request: RequestBuilder) -> Result<Secret, Failure> {
+        let response = request.send().await.map_err(lost)?;
+        let nonce = response
+            .headers()
+            .get("DPoP-Nonce")
+            .and_then(|nonce| nonce.to_str().ok());
+        if let (Some(proofs), Some(nonce)) = (&self.proofs, nonce) {
+            proofs.remember(nonce);
         }
-        let Failure { error, pause } = match try_once(again, proving.map(|(proofs, _)| proofs)).await {
-            Ok(body) => return Ok(body),
-            Err(failure) => failure,
-        };
-        match pause {
-            _ if proving.is_some() && error.is_nonce_wanted() && !challenged => {
-                challenged = true;
-                continue;
-            }
-            Some(pause) if tries > 1 => tokio::time::sleep(pause).await,
-            _ => return Err(error),
-        }
-        tries -= 1;
+        answer(response).await
     }
 }
 
@@ -143,26 +188,20 @@ fn with_proof(request: RequestBuilder, proof: &Secret) -> RequestBuilder {
     request.header("DPoP", proof.expose())
 }
 
-async fn try_once(request: Option<RequestBuilder>, proofs: Option<&Proofs>) -> Result<Secret, Failure> {
-    let lost = |error: reqwest::Error| Failure {
+fn lost(error: reqwest::Error) -> Failure {
+    Failure {
         // After a timeout the broker may still be at work; another try would double it.
         pause: (!error.is_timeout()).then_some(PAUSE),
         error: Error::Unreachable(describe(error)),
-    };
+    }
+}
+
+async fn answer(response: Response) -> Result<Secret, Failure> {
     let odd = |problem: &str| Failure {
         error: Error::Unreadable(problem.to_owned()),
         pause: None,
     };
-    let request = request.ok_or_else(|| odd("the request cannot be sent twice"))?;
-    let response = request.send().await.map_err(lost)?;
     let status = response.status();
-    let nonce = response
-        .headers()
-        .get("DPoP-Nonce")
-        .and_then(|nonce| nonce.to_str().ok());
-    if let (Some(proofs), Some(nonce)) = (proofs, nonce) {
-        proofs.remember(nonce);
-    }
     let pause = (status == StatusCode::SERVICE_UNAVAILABLE).then(|| pause(&response));
     let body = read(response).await.map_err(lost)?;
     let body = body.ok_or_else(|| odd("it is too long or no text"))?;
@@ -214,16 +253,6 @@ async fn read(mut response: Response) -> Result<Option<Secret>, reqwest::Error> 
         body.extend_from_slice(&chunk);
     }
     Ok(String::from_utf8(body).ok().map(Secret::new))
-}
-
-/// A form body (RFC 6749 appendix B).
-pub(crate) fn form(request: RequestBuilder, pairs: &[(&str, &str)]) -> RequestBuilder {
-    let body = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish();
-    request
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(body)
 }
 
 /// https, or http to a loopback address.

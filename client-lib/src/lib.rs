@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Credentials are cached by everything that they depend on and refreshed before they end; only one caller
-//! asks at a time. The value is reached through [`Credential::begin`] only, because each use of a cached
+//! asks at a time. A server with a key of its own, or with a token of the platform that runs it, begins with
+//! [`Client::builder_with_key`] or [`Client::builder_with_assertion_file`]. The value is reached through [`Credential::begin`] only, because each use of a cached
 //! credential is reported to the broker, which records it.
 
 mod cache;
@@ -30,6 +31,7 @@ mod client;
 mod credential;
 mod error;
 mod http;
+mod identification;
 mod key;
 mod proof;
 mod session;
@@ -38,6 +40,7 @@ mod uses;
 pub use client::{Builder, Client};
 pub use credential::{Credential, Use};
 pub use error::{Error, Refusal};
+pub use identification::PrivateKey;
 pub use procura_wire::{AwsCredential, ErrorBody, PostgresCredential, Secret, UseOutcome, VaultCredential};
 pub use proof::ProofKey;
 pub use session::{Request, Session};

@@ -18,7 +18,7 @@ use crate::{
     client::Inner,
     credential::Credential,
     error::Error,
-    http::{self, TRIES},
+    http::{Post, TRIES},
     key::{Draft, Key},
 };
 
@@ -362,13 +362,11 @@ impl<T> Request<'_, T> {
             ("tool_call_id", draft.tool_call_id.as_deref()),
         ];
         form.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        let mut request = http::form(self.session.client.broker.post("/token"), &form);
         // A malformed one is no reason to fail.
-        if let Some(Ok(traceparent)) = draft.traceparent.as_deref().map(HeaderValue::from_str) {
-            request = request.header("traceparent", traceparent);
-        }
+        let traceparent = draft.traceparent.as_deref().map(HeaderValue::from_str);
+        let post = Post::Token(&form, traceparent.as_ref().and_then(|value| value.as_ref().ok()));
         let asked = Instant::now();
-        self.read(&self.session.client.broker.ask(request, tries).await?, asked)
+        self.read(&self.session.client.broker.send(post, tries).await?, asked)
     }
 
     /// The parameters as RFC 9396 wants them.

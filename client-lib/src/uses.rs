@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     error::Error,
-    http::{self, Broker, TRIES},
+    http::{Broker, Post, TRIES},
 };
 
 /// Uses that may be under way or unsent at a time; a further one waits to begin.
@@ -141,7 +141,7 @@ impl Sending {
         let body = UseReports { uses: batch.to_vec() };
         let mut last_tries = LAST_TRIES;
         loop {
-            let error = match http::send(self.broker.post("/v1/uses").json(&body), TRIES, None).await {
+            let error = match self.broker.send(Post::Uses(&body), TRIES).await {
                 Ok(_) => return Ok(()),
                 Err(error) if is_final(&error) => return Err(error),
                 Err(error) => error,

@@ -50,6 +50,8 @@ pub struct Issuer {
     pub operators: bool,
     /// Its ID-JAGs are grants (draft-ietf-oauth-identity-assertion-authz-grant); `None` is none of them.
     pub id_jag: Option<IdJagUse>,
+    /// It vouches for workloads that servers run as; its tokens are nobody's subject, actor or operator tokens.
+    pub workloads_only: bool,
 }
 
 /// JWS algorithms that the broker verifies.
@@ -57,10 +59,32 @@ pub struct Issuer {
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
     Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
     /// Ed25519, named `Ed25519` (RFC 9864) or `EdDSA` (RFC 8037).
     Ed25519,
+}
+
+impl Algorithm {
+    /// Each with its names as `alg` has them, compared exactly.
+    pub const NAMES: [(&str, Self); 8] = [
+        ("ES256", Self::Es256),
+        ("ES384", Self::Es384),
+        ("RS256", Self::Rs256),
+        ("RS384", Self::Rs384),
+        ("PS256", Self::Ps256),
+        ("PS384", Self::Ps384),
+        ("Ed25519", Self::Ed25519),
+        ("EdDSA", Self::Ed25519),
+    ];
 }
 
 /// How often one ID-JAG may be presented.
@@ -139,8 +163,39 @@ pub struct Server {
 pub enum ServerAuth {
     /// `client_secret`: SHA-256 of one or two secrets.
     ClientSecret(Vec<SecretHash>),
+    /// `private_key_jwt`: a client assertion signed by one of its keys (RFC 7523 section 3).
+    PrivateKeyJwt {
+        /// Its public keys.
+        keys: ClientKeys,
+        /// The token endpoint's URL is accepted as audience too.
+        legacy_audience: bool,
+    },
+    /// `workload`: a token that the platform which runs it made for it.
+    Workload(Workload),
     /// `builtin:dev`: the secret that `procura dev` made at start.
     BuiltinDev,
+}
+
+/// Where a server's public keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientKeys {
+    /// A JWK Set (RFC 7517 section 5) of 1 to 8 keys.
+    Inline(Value),
+    /// `jwks_uri`: the URL of one.
+    Uri(String),
+}
+
+/// What a platform's token must say of the server that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Alias of the platform's issuer.
+    pub issuer: Name,
+    /// Its `sub` there; where it is `None`, `claims` is not empty.
+    pub sub: Option<String>,
+    /// Claims that must have exactly this value.
+    pub claims: BTreeMap<String, String>,
+    /// The only audience; by default the broker's issuer identifier.
+    pub audience: Option<String>,
 }
 
 /// A server's secret as it is kept.

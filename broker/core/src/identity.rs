@@ -84,6 +84,10 @@ pub enum ClientAuthMethod {
     ClientSecretBasic,
     /// Secret in the body.
     ClientSecretPost,
+    /// Assertion signed by its own key.
+    PrivateKeyJwt,
+    /// Token of the platform that runs it.
+    Workload,
 }
 
 /// An authenticated server.
@@ -93,7 +97,8 @@ pub struct AuthenticatedServer {
     pub name: Name,
     /// How it proved that.
     pub method: ClientAuthMethod,
-    /// First 16 hex digits of the SHA-256 of the secret's hash, or of the key: tells which of two was used.
+    /// First 16 hex digits of the SHA-256 of the secret's hash, of the key (RFC 7638), or of a workload's `iss`, a
+    /// space and its `sub`: tells which of two was used.
     pub key: String,
     /// The assertion's id, where it may be used once.
     pub once: Option<Once>,

@@ -88,6 +88,8 @@ pub enum Role {
     Actor,
     /// Bearer token at `/v1`, from issuers with `operators = true` only.
     Operator,
+    /// `client_assertion` of a server whose platform vouches for it.
+    Workload,
 }
 
 /// Signs tokens with the broker's active key.

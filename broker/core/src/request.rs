@@ -19,6 +19,11 @@ const MAX_DETAILS: usize = 16 * 1024;
 const MAX_TOOL: usize = 128;
 const MAX_TARGETS: usize = 8;
 
+/// URL of the token endpoint of the broker with that issuer identifier.
+pub fn token_endpoint(issuer: &str) -> String {
+    format!("{issuer}/token")
+}
+
 /// A request at an endpoint that servers authenticate at.
 #[derive(Debug)]
 pub struct Incoming<T> {

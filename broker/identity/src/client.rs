@@ -70,6 +70,8 @@ impl Clients {
     fn hashes(&self, name: &Name, server: &Server) -> Vec<SecretHash> {
         match &server.auth {
             ServerAuth::ClientSecret(hashes) => hashes.clone(),
+            // No secret fits those that prove themselves otherwise.
+            ServerAuth::PrivateKeyJwt { .. } | ServerAuth::Workload(_) => Vec::new(),
             ServerAuth::BuiltinDev => self
                 .dev_secrets
                 .get(name)
@@ -114,7 +116,12 @@ fn compare(presented: Digest, hashes: &[SecretHash]) -> Option<&SecretHash> {
 }
 
 fn key_id(hash: Digest) -> String {
-    let mut id = Digest::of(hash.as_bytes()).to_string();
+    short(Digest::of(hash.as_bytes()))
+}
+
+/// The first 16 hex digits, as records have them.
+pub(crate) fn short(digest: Digest) -> String {
+    let mut id = digest.to_string();
     id.truncate(16);
     id
 }

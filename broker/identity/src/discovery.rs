@@ -17,7 +17,12 @@ pub(crate) async fn keys(http: &Http, issuer: &str) -> Result<KeySet, Reason> {
         return Err(Reason::DiscoIssuerMismatch);
     }
     let uri = jwks_uri(&metadata, &base).ok_or(Reason::JwksRefused)?;
-    let document = http.get(&uri).await.map_err(|fault| reason(fault, &uri))?;
+    key_set(http, &uri).await
+}
+
+/// Fetches the keys at a URL.
+pub(crate) async fn key_set(http: &Http, uri: &Url) -> Result<KeySet, Reason> {
+    let document = http.get(uri).await.map_err(|fault| reason(fault, uri))?;
     KeySet::read(&document)
 }
 
@@ -50,7 +55,7 @@ fn reason(fault: Fault, url: &Url) -> Reason {
         host = url.host_str(),
         path = url.path(),
         ?fault,
-        "a document of an issuer cannot be had"
+        "a document with keys, or that leads to them, cannot be had"
     );
     match fault {
         Fault::Unavailable | Fault::Status => Reason::IssuerUnavailable,

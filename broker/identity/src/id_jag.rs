@@ -33,11 +33,11 @@ impl Identity {
         if issuer.id_jag.is_none() {
             return Err(Reason::JwtIssUntrusted);
         }
-        if !jws.is_typ("oauth-id-jag+jwt") {
+        if jws.typ() != Some("oauth-id-jag+jwt") {
             return Err(Reason::JwtTypRefused);
         }
         jws.has_algorithm_of(issuer)?;
-        let key = self.keys.find(catalogue, &issuer.issuer, &jws.kid).await?;
+        let key = self.keys.find(catalogue, &issuer.issuer, jws.kid()?).await?;
         key.verify(jws.algorithm, jws.signed, &jws.signature)?;
         let token = claims::read(&jws.payload, alias, issuer)?;
         own_claims(&jws.payload, token)

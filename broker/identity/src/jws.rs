@@ -20,7 +20,7 @@ const FOREIGN: [&str; 4] = ["nonce", "at_hash", "c_hash", "events"];
 /// A token whose form is fine. Nothing in it is verified.
 pub(crate) struct Unverified<'a> {
     pub(crate) algorithm: Algorithm,
-    pub(crate) kid: String,
+    pub(crate) kid: Option<String>,
     /// `typ` in lower case without `application/`.
     typ: Option<String>,
     pub(crate) payload: Map<String, Value>,
@@ -48,6 +48,16 @@ impl<'a> Unverified<'a> {
         })
     }
 
+    /// `kid` where the token must name its key.
+    pub(crate) fn kid(&self) -> Result<&str, Reason> {
+        self.kid.as_deref().ok_or(Reason::JwtKidMalformed)
+    }
+
+    /// `typ` in lower case without `application/`.
+    pub(crate) fn typ(&self) -> Option<&str> {
+        self.typ.as_deref()
+    }
+
     /// `iss`: only to find the issuer whose key must have signed.
     pub(crate) fn issuer(&self) -> Result<&str, Reason> {
         let iss = self.payload.get("iss").ok_or(Reason::JwtClaimMissing)?;
@@ -60,11 +70,6 @@ impl<'a> Unverified<'a> {
             true => Ok(()),
             false => Err(Reason::JwtAlgRefused),
         }
-    }
-
-    /// Whether `typ` is this one, written in lower case.
-    pub(crate) fn is_typ(&self, typ: &str) -> bool {
-        self.typ.as_deref() == Some(typ)
     }
 
     /// Whether the issuer is trusted with this algorithm and this `typ`.
@@ -143,16 +148,17 @@ fn algorithm(header: &Map<String, Value>) -> Result<Algorithm, Reason> {
 }
 
 /// `kid`: it is only ever looked up in a map, and still held to characters that mean nothing elsewhere.
-fn kid(header: &Map<String, Value>) -> Result<String, Reason> {
+fn kid(header: &Map<String, Value>) -> Result<Option<String>, Reason> {
     let fine = |c: u8| c.is_ascii_alphanumeric() || b"_.~:=+/-".contains(&c);
-    match header.get("kid").and_then(Value::as_str) {
+    let Some(kid) = header.get("kid") else { return Ok(None) };
+    match kid.as_str() {
         Some(kid)
             if (1..=MAX_KID).contains(&kid.len())
                 && kid.bytes().all(fine)
                 && !kid.starts_with('/')
                 && !kid.contains("..") =>
         {
-            Ok(kid.to_owned())
+            Ok(Some(kid.to_owned()))
         }
         _ => Err(Reason::JwtKidMalformed),
     }

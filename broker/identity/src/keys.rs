@@ -1,4 +1,4 @@
-//! Key sets of issuers: cached, fetched once for all that wait, the last good one kept for a while.
+//! Key sets of issuers and servers: cached, fetched once for all that wait, the last good one kept for a while.
 
 use std::{
     collections::HashMap,
@@ -8,6 +8,7 @@ use std::{
 
 use procura_core::{catalogue::Catalogue, ports::Clock};
 use procura_wire::Reason;
+use url::Url;
 
 use crate::{
     BUILTIN, discovery,
@@ -24,15 +25,32 @@ const MISS_PAUSE: Duration = Duration::from_secs(30);
 /// Between two fetches after one that failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
+/// Where a key set is published.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Place {
+    /// Where the metadata of the issuer of that identifier says.
+    Issuer(String),
+    /// At that URL.
+    Uri(String),
+}
+
+impl Place {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Issuer(text) | Self::Uri(text) => text,
+        }
+    }
+}
+
 pub(crate) struct Keys {
     http: Http,
     builtin: Option<Arc<KeySet>>,
     clock: Arc<dyn Clock>,
-    /// By issuer identifier. Trusted issuers only, so it cannot be flooded.
-    issuers: Mutex<HashMap<String, Arc<Cached>>>,
+    /// Those of the bundle only, so it cannot be flooded.
+    places: Mutex<HashMap<Place, Arc<Cached>>>,
 }
 
-/// What is known of one issuer's keys.
+/// What is known of the keys at one place.
 #[derive(Default)]
 struct Cached {
     state: Mutex<State>,
@@ -56,13 +74,13 @@ struct State {
 
 impl State {
     /// Whether a request that saw `seen` attempts when it came should fetch.
-    fn due(&self, kid: &str, seen: u64, now: Duration) -> bool {
+    fn due(&self, kid: Option<&str>, seen: u64, now: Duration) -> bool {
         let since = |then: Duration| now.saturating_sub(then);
         let rested = self.failure.is_none() || since(self.tried) >= FAILURE_PAUSE;
         match &self.set {
             None => rested,
             Some(_) if since(self.fetched) >= FRESH => rested,
-            Some(set) if set.has(kid) => false,
+            Some(set) if kid.is_none_or(|kid| set.has(kid)) => false,
             Some(_) => self.attempts == seen && self.missed.is_none_or(|then| since(then) >= MISS_PAUSE),
         }
     }
@@ -75,12 +93,15 @@ impl State {
         }
     }
 
-    fn is_usable(&self, kid: &str, now: Duration) -> bool {
-        self.current(now).is_ok_and(|set| set.has(kid))
+    fn is_usable(&self, kid: Option<&str>, now: Duration) -> bool {
+        self.current(now).is_ok_and(|set| kid.is_none_or(|kid| set.has(kid)))
     }
 
-    fn record(&mut self, fetched: Result<KeySet, Reason>, kid: &str, now: Duration) {
-        let missed = self.set.as_ref().is_some_and(|set| !set.has(kid));
+    fn record(&mut self, fetched: Result<KeySet, Reason>, kid: Option<&str>, now: Duration) {
+        let missed = self
+            .set
+            .as_ref()
+            .is_some_and(|set| kid.is_some_and(|kid| !set.has(kid)));
         self.missed = if missed { Some(now) } else { self.missed };
         self.attempts += 1;
         self.tried = now;
@@ -103,48 +124,54 @@ impl Keys {
             http,
             builtin,
             clock,
-            issuers: Mutex::default(),
+            places: Mutex::default(),
         }
     }
 
     /// The key of that id that the issuer publishes.
     pub(crate) async fn find(&self, catalogue: &Catalogue, issuer: &str, kid: &str) -> Result<Arc<Key>, Reason> {
-        let found = self.set(issuer, kid).await?.get(kid);
-        match found {
+        let set = match issuer {
+            BUILTIN => self.builtin.clone().ok_or(Reason::JwtIssUntrusted)?,
+            _ => self.set(&Place::Issuer(issuer.to_owned()), Some(kid)).await?,
+        };
+        match set.get(kid) {
             Err(Reason::JwksMiss) if self.elsewhere(catalogue, issuer, kid) => Err(Reason::JwtKeyWrongIssuer),
             found => found,
         }
     }
 
-    /// Issuers whose keys cannot be fetched, and how long those that are known still serve.
+    /// The keys of a server at its `jwks_uri`; fetched again where the one of that id is missing.
+    pub(crate) async fn at(&self, uri: &str, kid: Option<&str>) -> Result<Arc<KeySet>, Reason> {
+        self.set(&Place::Uri(uri.to_owned()), kid).await
+    }
+
+    /// Issuers, and `jwks_uri`s of servers, whose keys cannot be fetched, and how long those that are known still
+    /// serve.
     pub(crate) fn running_out(&self) -> Vec<(String, Duration)> {
-        let issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = |(issuer, cached): (&String, &Arc<Cached>)| {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = |(place, cached): (&Place, &Arc<Cached>)| {
             let state = cached.state();
             state.failure.filter(|_| state.set.is_some())?;
             let age = self.clock.monotonic().saturating_sub(state.fetched);
-            Some((issuer.clone(), KEPT.saturating_sub(age)))
+            Some((place.as_str().to_owned(), KEPT.saturating_sub(age)))
         };
-        issuers.iter().filter_map(left).collect()
+        places.iter().filter_map(left).collect()
     }
 
-    async fn set(&self, issuer: &str, kid: &str) -> Result<Arc<KeySet>, Reason> {
-        if issuer == BUILTIN {
-            return self.builtin.clone().ok_or(Reason::JwtIssUntrusted);
-        }
-        let cached = self.cached(issuer);
+    async fn set(&self, place: &Place, kid: Option<&str>) -> Result<Arc<KeySet>, Reason> {
+        let cached = self.cached(place);
         let (due, seen) = {
             let state = cached.state();
             (state.due(kid, state.attempts, self.clock.monotonic()), state.attempts)
         };
         if due {
-            self.refresh(&cached, issuer, kid, seen).await;
+            self.refresh(&cached, place, kid, seen).await;
         }
         cached.state().current(self.clock.monotonic())
     }
 
     /// Fetches, unless another request does: then waits for it, or goes on at once with what is usable.
-    async fn refresh(&self, cached: &Cached, issuer: &str, kid: &str, seen: u64) {
+    async fn refresh(&self, cached: &Cached, place: &Place, kid: Option<&str>, seen: u64) {
         let _flight = match cached.flight.try_lock() {
             Ok(flight) => flight,
             Err(_) if cached.state().is_usable(kid, self.clock.monotonic()) => return,
@@ -153,32 +180,35 @@ impl Keys {
         if !cached.state().due(kid, seen, self.clock.monotonic()) {
             return;
         }
-        let fetched = discovery::keys(&self.http, issuer).await;
+        let fetched = match place {
+            Place::Issuer(issuer) => discovery::keys(&self.http, issuer).await,
+            Place::Uri(uri) => match Url::parse(uri) {
+                Ok(uri) => discovery::key_set(&self.http, &uri).await,
+                Err(_) => Err(Reason::JwksRefused),
+            },
+        };
         if let Err(reason) = &fetched {
-            tracing::warn!(
-                issuer,
-                reason = reason.code(),
-                "the keys of an issuer cannot be fetched"
-            );
+            let (from, reason) = (place.as_str(), reason.code());
+            tracing::warn!(from, reason, "the keys of an issuer or server cannot be fetched");
         }
         cached.state().record(fetched, kid, self.clock.monotonic());
     }
 
-    fn cached(&self, issuer: &str) -> Arc<Cached> {
-        let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
-        match issuers.get(issuer) {
+    fn cached(&self, place: &Place) -> Arc<Cached> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match places.get(place) {
             Some(cached) => Arc::clone(cached),
-            None => Arc::clone(issuers.entry(issuer.to_owned()).or_default()),
+            None => Arc::clone(places.entry(place.clone()).or_default()),
         }
     }
 
     /// Whether another trusted issuer is known to publish a key of that id.
     fn elsewhere(&self, catalogue: &Catalogue, issuer: &str, kid: &str) -> bool {
-        let issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let others = catalogue.issuers.values().filter(|other| other.issuer != issuer);
         others.into_iter().any(|other| {
             let builtin = self.builtin.as_ref().filter(|_| other.issuer == BUILTIN);
-            let cached = issuers.get(&other.issuer);
+            let cached = places.get(&Place::Issuer(other.issuer.clone()));
             builtin.is_some_and(|set| set.has(kid))
                 || cached.is_some_and(|cached| cached.state().set.as_ref().is_some_and(|set| set.has(kid)))
         })

@@ -2,6 +2,7 @@
 
 mod act;
 mod address;
+mod assertion;
 mod claims;
 mod client;
 mod discovery;
@@ -15,6 +16,7 @@ mod nonce;
 mod roca;
 mod verified;
 mod verify;
+mod workload;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,15 +24,14 @@ use procura_core::{
     Timestamp,
     catalogue::Catalogue,
     identity::{
-        AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedProof, PresentedToken, Proof,
-        VerifiedToken,
+        AssertionType, AuthenticatedServer, ClientCredentials, IdJag, PeerCertificates, PresentedProof, PresentedToken,
+        Proof, VerifiedToken,
     },
     ports::{BoxFuture, Clock, Role, Signer, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason, Secret};
 use serde_json::Value;
 
-pub use dpop::ALGORITHMS as DPOP_ALGORITHMS;
 pub use http::HttpOptions;
 
 /// What an issuer's file says instead of a URL for the issuer of development mode.
@@ -77,11 +78,13 @@ pub enum IdentityError {
     Builtin(Reason),
 }
 
-/// [`TokenVerifier`] for JWTs (RFC 7519, RFC 8725, RFC 9068) of issuers that publish their keys, and for client secrets.
+/// [`TokenVerifier`] for JWTs (RFC 7519, RFC 8725, RFC 9068) of issuers that publish their keys, for client secrets and
+/// for client assertions (RFC 7523).
 pub struct Identity {
     issuer: String,
     builtin: Option<String>,
     clients: client::Clients,
+    inline: assertion::Inline,
     keys: keys::Keys,
     verified: verified::Verified,
     signer: Arc<dyn Signer>,
@@ -105,6 +108,7 @@ impl Identity {
             issuer: options.issuer,
             builtin,
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
+            inline: assertion::Inline::default(),
             keys: keys::Keys::new(http, set, options.clock),
             verified: verified::Verified::default(),
             signer: options.signer,
@@ -113,8 +117,8 @@ impl Identity {
 }
 
 impl Identity {
-    /// Issuers (by identifier) whose keys could not be fetched last time, and how long the last good ones still
-    /// serve.
+    /// Issuers (by identifier) and servers' `jwks_uri`s whose keys could not be fetched last time, and how long the
+    /// last good ones still serve.
     pub fn running_out(&self) -> Vec<(String, Duration)> {
         self.keys.running_out()
     }
@@ -128,7 +132,16 @@ impl TokenVerifier for Identity {
         _certificates: Option<&'a PeerCertificates>,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>> {
-        Box::pin(async move { self.clients.authenticate(catalogue, credentials, now) })
+        Box::pin(async move {
+            match credentials {
+                ClientCredentials::Assertion {
+                    id,
+                    ty: AssertionType::JwtBearer,
+                    assertion,
+                } => self.assertion(catalogue, id.as_deref(), assertion, now).await,
+                _ => self.clients.authenticate(catalogue, credentials, now),
+            }
+        })
     }
 
     fn verify<'a>(

@@ -50,6 +50,7 @@ pub(crate) fn id(token: &str, declared: TokenType, role: Role) -> Digest {
         Role::Subject => b's',
         Role::Actor => b'a',
         Role::Operator => b'o',
+        Role::Workload => b'w',
     };
     // Neither the role nor a token type holds a NUL, nor does a token that is in the cache.
     Digest::of_parts([&[role], declared.as_str().as_bytes(), b"\0", token.as_bytes()])
@@ -112,6 +113,7 @@ mod tests {
             max_token_lifetime: Duration::from_secs(3600),
             operators: false,
             id_jag: None,
+            workloads_only: false,
         }
     }
 
@@ -156,6 +158,7 @@ mod tests {
             id("t", TokenType::AccessToken, Role::Subject),
             id("t", TokenType::Jwt, Role::Actor),
             id("t", TokenType::Jwt, Role::Operator),
+            id("t", TokenType::Jwt, Role::Workload),
             id("u", TokenType::Jwt, Role::Subject),
         ];
         for (at, one) in ids.iter().enumerate() {

@@ -7,7 +7,7 @@ use procura_core::{
     identity::{PresentedToken, VerifiedToken},
     ports::Role,
 };
-use procura_wire::{Digest, Name, Reason};
+use procura_wire::{Digest, Name, Reason, TokenType};
 
 use crate::{BUILTIN, Identity, claims, jws::Unverified, verified};
 
@@ -29,17 +29,28 @@ impl Identity {
         }
         #[expect(clippy::disallowed_methods, reason = "the token is read here, where it is verified")]
         let text = token.value.expose();
-        let id = verified::id(text, token.declared, role);
+        self.jwt(catalogue, text, token.declared, role).await
+    }
+
+    pub(crate) async fn jwt(
+        &self,
+        catalogue: &Catalogue,
+        text: &str,
+        declared: TokenType,
+        role: Role,
+    ) -> Result<Arc<VerifiedToken>, Reason> {
+        let id = verified::id(text, declared, role);
         if let Some(known) = self.known(catalogue, id).await? {
             return Ok(known);
         }
         let jws = Unverified::parse(text)?;
         let (alias, issuer) = self.issuer(catalogue, jws.issuer()?, role)?;
         jws.obeys(issuer)?;
-        let key = self.keys.find(catalogue, &issuer.issuer, &jws.kid).await?;
+        let kid = jws.kid()?;
+        let key = self.keys.find(catalogue, &issuer.issuer, kid).await?;
         key.verify(jws.algorithm, jws.signed, &jws.signature)?;
         let token = Arc::new(claims::read(&jws.payload, alias, issuer)?);
-        self.verified.insert(id, &token, issuer, (jws.kid, key.id));
+        self.verified.insert(id, &token, issuer, (kid.to_owned(), key.id));
         Ok(token)
     }
 
@@ -73,7 +84,11 @@ impl Identity {
         };
         catalogue
             .issuer_by_url(listed)
-            .filter(|(_, issuer)| role != Role::Operator || issuer.operators)
+            .filter(|(_, issuer)| match role {
+                Role::Workload => true,
+                Role::Operator => issuer.operators && !issuer.workloads_only,
+                Role::Subject | Role::Actor => !issuer.workloads_only,
+            })
             .ok_or(Reason::JwtIssUntrusted)
     }
 }

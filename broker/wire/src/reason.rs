@@ -129,6 +129,10 @@ reasons! {
     ClientSecretExpired = "client.secret_expired", InvalidClient, "The server secret has expired; make a new one with procura server new-secret.";
     ClientMultipleMethods = "client.multiple_methods", InvalidRequest, "More than one way of client authentication was used; use one.";
     ClientAssertionReplay = "client.assertion_replay", InvalidClient, "The client assertion was used before; make one for each request.";
+    ClientAssertionInvalid = "client.assertion_invalid", InvalidClient, "The client assertion is malformed, not valid now, ends too late, or does not name one and the same server.";
+    ClientAud = "client.aud", InvalidClient, "The audience of the client assertion must be the issuer identifier of the broker and nothing else.";
+    ClientKey = "client.key", InvalidClient, "The client assertion is not signed by a key of whom it names.";
+    ClientKeysUnavailable = "client.keys_unavailable", TemporarilyUnavailable, "The keys of the server cannot be fetched from its jwks_uri.";
     ClientBruteforce = "client.bruteforce", InvalidClient, "Too many wrong secrets for this server; wait and try again.";
     ClientSuspended = "client.suspended", UnauthorizedClient, "The server is suspended.";
     JwtFormat = "jwt.format", InvalidRequest, "The token is not a compact JWT.";
@@ -249,7 +253,7 @@ impl Reason {
             Self::GrantUnknown | Self::GrantUnlisted | Self::PolicyDenied | Self::PolicyError => {
                 Self::GrantNotPermitted
             }
-            Self::ClientSecretExpired => Self::ClientUnauthenticated,
+            Self::ClientSecretExpired | Self::ClientKey => Self::ClientUnauthenticated,
             other => other,
         }
     }

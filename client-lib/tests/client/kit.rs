@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Form, State},
+    extract::{Form, FromRequest, Request, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
@@ -43,6 +43,8 @@ pub(crate) struct Script {
     pub(crate) refused_call: Option<String>,
     pub(crate) exchanges: Vec<BTreeMap<String, String>>,
     pub(crate) heads: Vec<HeaderMap>,
+    /// Forms that uses were reported by.
+    pub(crate) use_forms: Vec<BTreeMap<String, String>>,
     /// Batches of reported uses that it took.
     pub(crate) batches: Vec<Vec<Value>>,
 }
@@ -60,6 +62,7 @@ impl Broker {
             refused_call: None,
             exchanges: Vec::new(),
             heads: Vec::new(),
+            use_forms: Vec::new(),
             batches: Vec::new(),
         };
         let shared = Arc::new(Shared {
@@ -182,8 +185,21 @@ async fn token(
     Json(body).into_response()
 }
 
-async fn uses(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {
+/// A JSON body, or the same JSON in a form.
+async fn uses(State(shared): State<Arc<Shared>>, head: HeaderMap, request: Request) -> Response {
+    let by_form = head["content-type"] == "application/x-www-form-urlencoded";
+    let (form, body): (_, Value) = if by_form {
+        let form = Form::<BTreeMap<String, String>>::from_request(request, &())
+            .await
+            .expect("a form")
+            .0;
+        let body = serde_json::from_str(&form["reports"]).expect("json");
+        (Some(form), body)
+    } else {
+        (None, Json::from_request(request, &()).await.expect("json").0)
+    };
     let mut script = shared.script.lock().unwrap_or_else(PoisonError::into_inner);
+    script.use_forms.extend(form);
     if let Some((status, reason)) = script.uses_failures.pop_front() {
         return failure(status, reason);
     }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How far an issuer's clock may be ahead of ours.
-pub(super) const SKEW: Duration = Duration::from_secs(30);
+pub const SKEW: Duration = Duration::from_secs(30);
 
 /// Who takes part. What an ID-JAG says of target and scope goes into the request.
 pub(super) async fn identify(
@@ -84,7 +84,7 @@ pub(super) fn token_facts(caller: &Caller) -> TokenFacts {
 }
 
 /// Times and client of a verified token, under its issuer's rules as they are now.
-pub(crate) fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
+pub fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let issuer = catalogue.issuers.get(&token.issuer).ok_or(Reason::JwtIssUntrusted)?;
     check_times(issuer, token, now)?;
     match (&issuer.clients, &token.client) {

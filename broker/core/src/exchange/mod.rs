@@ -20,7 +20,8 @@ use serde_json::Value;
 
 pub(crate) use admit::use_up;
 pub use admit::{Admitted, admit, admit_at_once};
-pub(crate) use identify::{check_token, principal};
+pub(crate) use identify::principal;
+pub use identify::{SKEW, check_token};
 pub(crate) use mint::UNDO_WAIT;
 pub use reads::same_uri;
 pub use refuse::{Explanation, Refused};

@@ -84,6 +84,7 @@ pub(crate) fn catalogue() -> Catalogue {
         max_token_lifetime: Duration::from_secs(24 * 3600),
         operators: false,
         id_jag: None,
+        workloads_only: false,
     };
     let agent = |sub: &str| Agent {
         issuer: name("corp"),

@@ -19,7 +19,7 @@ struct Clients {
     identity: Identity,
 }
 
-fn server(auth: ServerAuth) -> Server {
+pub(crate) fn server(auth: ServerAuth) -> Server {
     Server {
         owner: "o".into(),
         version: None,

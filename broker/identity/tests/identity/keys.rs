@@ -70,10 +70,7 @@ async fn attack_55_keys_that_are_not_public_signing_keys_are_not_used() {
 #[tokio::test]
 async fn attack_7_weak_rsa_keys_are_not_used() {
     let world = World::new().await;
-    let TestKey::Rs256(pair) = TestKey::rs256() else {
-        unreachable!()
-    };
-    let good = TestKey::Rs256(pair);
+    let good = TestKey::rs256();
     let token = good.token("k1", &world.claims());
     let n = good.jwk("k1")["n"].as_str().expect("n").to_owned();
     let modulus = {
@@ -110,6 +107,111 @@ async fn req_035_attack_2_one_key_has_one_algorithm() {
     }
     let ed = TestKey::ed25519();
     assert_eq!(with_key(&world, ed.jwk("k1")).await, Some(Reason::JwtAlgKeyMismatch));
+}
+
+#[tokio::test]
+async fn req_035_each_of_the_longer_algorithms_verifies_and_none_stands_in_for_another() {
+    let world = World::new().await;
+    let keys = [
+        TestKey::es256(),
+        TestKey::es384(),
+        TestKey::rsa("RS256"),
+        TestKey::rsa("RS384"),
+        TestKey::rsa("PS256"),
+        TestKey::rsa("PS384"),
+    ];
+    let kid = |at: usize| format!("a{at}");
+    let set: Vec<_> = keys.iter().enumerate().map(|(at, key)| key.jwk(&kid(at))).collect();
+    world.idp.publish(&set);
+    world.clock.advance(301);
+    let payload = world.claims().to_string();
+    for (at, key) in keys.iter().enumerate() {
+        assert_eq!(
+            world.reason(&key.token(&kid(at), &world.claims())).await,
+            None,
+            "{}",
+            key.alg()
+        );
+        for other in &keys {
+            // Signed by `key`, under the name of the other's algorithm, and then with the other's signature too.
+            let header = json!({"alg": other.alg(), "kid": kid(at), "typ": "at+jwt"}).to_string();
+            if other.alg() != key.alg() {
+                let expected = Some(Reason::JwtAlgKeyMismatch);
+                assert_eq!(world.reason(&key.compact(&header, payload.as_bytes())).await, expected);
+                assert_eq!(
+                    world.reason(&other.compact(&header, payload.as_bytes())).await,
+                    expected
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn req_035_an_rsa_key_signs_in_the_one_way_that_it_says_and_rs256_where_it_says_none() {
+    let world = World::new().await;
+    for alg in ["RS384", "PS256", "PS384"] {
+        let key = TestKey::rsa(alg);
+        let mut jwk = key.jwk("k1");
+        world.idp.publish(std::slice::from_ref(&jwk));
+        world.clock.advance(301);
+        let token = key.token("k1", &world.claims());
+        assert_eq!(world.reason(&token).await, None, "{alg}");
+        // The signature of one scheme under the name of another, which the key says.
+        for said in ["RS256", "RS384", "PS256", "PS384"]
+            .into_iter()
+            .filter(|said| *said != alg)
+        {
+            jwk["alg"] = json!(said);
+            world.idp.publish(std::slice::from_ref(&jwk));
+            world.clock.advance(301);
+            assert_eq!(
+                world.reason(&token).await,
+                Some(Reason::JwtAlgKeyMismatch),
+                "{alg} for {said}"
+            );
+            let header = json!({"alg": said, "kid": "k1", "typ": "at+jwt"}).to_string();
+            let renamed = key.compact(&header, world.claims().to_string().as_bytes());
+            assert_eq!(
+                world.reason(&renamed).await,
+                Some(Reason::JwtSigInvalid),
+                "{alg} as {said}"
+            );
+        }
+        jwk.as_object_mut().expect("object").remove("alg");
+        world.idp.publish(std::slice::from_ref(&jwk));
+        world.clock.advance(301);
+        assert_eq!(
+            world.reason(&token).await,
+            Some(Reason::JwtAlgKeyMismatch),
+            "{alg} of a key that says none"
+        );
+    }
+}
+
+#[tokio::test]
+async fn req_038_points_of_p_384_are_on_the_curve_and_have_its_length() {
+    let world = World::new().await;
+    let key = TestKey::es384();
+    let token = key.token("k1", &world.claims());
+    let with = |member: &str, value: Value| {
+        let mut jwk = key.jwk("k1");
+        jwk[member] = value;
+        jwk
+    };
+    for jwk in [
+        with("x", json!(b64([1; 48]))),
+        with("x", json!(b64([1; 32]))),
+        with("crv", json!("P-256")),
+        with("crv", json!("P-521")),
+    ] {
+        world.idp.publish(std::slice::from_ref(&jwk));
+        world.clock.advance(301);
+        assert_eq!(world.reason(&token).await, Some(Reason::JwksKeyRefused), "{jwk}");
+    }
+    world.idp.publish(&[key.jwk("k1")]);
+    world.clock.advance(301);
+    assert_eq!(world.reason(&token).await, None);
 }
 
 #[tokio::test]

@@ -13,7 +13,10 @@ use aws_lc_rs::{
     encoding::AsBigEndian,
     rand::SystemRandom,
     rsa,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+        RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    },
 };
 use axum::{
     Router,
@@ -87,7 +90,9 @@ impl Signer for Tagger {
 pub(crate) enum TestKey {
     Es256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
-    Rs256(Box<rsa::KeyPair>),
+    Es384(EcdsaKeyPair),
+    /// With the algorithm that it signs with.
+    Rsa(Box<rsa::KeyPair>, &'static str),
 }
 
 impl TestKey {
@@ -99,15 +104,25 @@ impl TestKey {
         Self::Ed25519(Ed25519KeyPair::generate().expect("key"))
     }
 
+    pub(crate) fn es384() -> Self {
+        Self::Es384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).expect("key"))
+    }
+
     pub(crate) fn rs256() -> Self {
-        Self::Rs256(Box::new(rsa::KeyPair::generate(rsa::KeySize::Rsa2048).expect("key")))
+        Self::rsa("RS256")
+    }
+
+    pub(crate) fn rsa(alg: &'static str) -> Self {
+        let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).expect("key");
+        Self::Rsa(Box::new(pair), alg)
     }
 
     pub(crate) fn alg(&self) -> &'static str {
         match self {
             Self::Es256(_) => "ES256",
             Self::Ed25519(_) => "EdDSA",
-            Self::Rs256(_) => "RS256",
+            Self::Es384(_) => "ES384",
+            Self::Rsa(_, alg) => alg,
         }
     }
 
@@ -120,10 +135,20 @@ impl TestKey {
             Self::Ed25519(pair) => {
                 json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": b64(pair.public_key())})
             }
-            Self::Rs256(pair) => {
+            Self::Es384(pair) => {
+                let point = pair.public_key().as_ref();
+                json!({"kty": "EC", "crv": "P-384", "kid": kid, "x": b64(&point[1..49]), "y": b64(&point[49..])})
+            }
+            // One without `alg` is for RS256.
+            Self::Rsa(pair, alg) => {
                 let public = pair.public_key();
                 let n = b64(public.modulus().big_endian_without_leading_zero());
-                json!({"kty": "RSA", "kid": kid, "n": n, "e": b64(public.exponent().big_endian_without_leading_zero())})
+                let e = b64(public.exponent().big_endian_without_leading_zero());
+                let mut jwk = json!({"kty": "RSA", "kid": kid, "n": n, "e": e});
+                if *alg != "RS256" {
+                    jwk["alg"] = json!(alg);
+                }
+                jwk
             }
         }
     }
@@ -131,12 +156,18 @@ impl TestKey {
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match self {
-            Self::Es256(pair) => pair.sign(&random, message).expect("signature").as_ref().to_vec(),
+            Self::Es256(pair) | Self::Es384(pair) => pair.sign(&random, message).expect("signature").as_ref().to_vec(),
             Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
-            Self::Rs256(pair) => {
+            Self::Rsa(pair, alg) => {
+                let scheme = match *alg {
+                    "RS256" => &RSA_PKCS1_SHA256,
+                    "RS384" => &RSA_PKCS1_SHA384,
+                    "PS256" => &RSA_PSS_SHA256,
+                    "PS384" => &RSA_PSS_SHA384,
+                    other => panic!("{other}"),
+                };
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
-                    .expect("signature");
+                pair.sign(scheme, &random, message, &mut signature).expect("signature");
                 signature
             }
         }
@@ -282,7 +313,7 @@ pub(crate) struct World {
 pub(crate) fn issuer(url: &str) -> Issuer {
     Issuer {
         issuer: url.to_owned(),
-        algorithms: BTreeSet::from([Algorithm::Es256, Algorithm::Rs256, Algorithm::Ed25519]),
+        algorithms: Algorithm::NAMES.into_iter().map(|(_, algorithm)| algorithm).collect(),
         token_types: BTreeSet::from([TokenTyp::AtJwt]),
         extra_audiences: BTreeSet::new(),
         groups: None,
@@ -292,6 +323,7 @@ pub(crate) fn issuer(url: &str) -> Issuer {
         max_token_lifetime: Duration::from_secs(3600),
         operators: false,
         id_jag: None,
+        workloads_only: false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The verifier against an issuer that listens on loopback, with keys made for the test.
 
 #[cfg(test)]
+mod assertions;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod claims;
@@ -19,3 +21,5 @@ mod issuers;
 mod keys;
 #[cfg(test)]
 mod kit;
+#[cfg(test)]
+mod workloads;

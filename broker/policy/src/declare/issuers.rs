@@ -8,7 +8,10 @@ use std::{
 
 use procura_core::catalogue::{Algorithm, Groups, IdJagUse, Issuer, TokenTyp};
 
-use super::Around;
+use super::{
+    Around,
+    workload::{PRESETS, Preset},
+};
 use crate::{
     Options,
     table::{Item, Table},
@@ -16,29 +19,30 @@ use crate::{
 
 const DAY: Duration = Duration::from_secs(86400);
 
-const ALGORITHMS: [(&str, Algorithm); 4] = [
-    ("ES256", Algorithm::Es256),
-    ("RS256", Algorithm::Rs256),
-    ("Ed25519", Algorithm::Ed25519),
-    ("EdDSA", Algorithm::Ed25519),
-];
-
 const TYPES: [(&str, TokenTyp); 2] = [("at+jwt", TokenTyp::AtJwt), ("JWT", TokenTyp::Jwt)];
 
 const ID_JAG: [(&str, IdJagUse); 2] = [("single-use", IdJagUse::Once), ("until-expiry", IdJagUse::UntilExpiry)];
 
 pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer> {
-    let issuer = table.need("issuer", "\"https://id.example.com/realms/corp\"");
-    let url = issuer.and_then(Item::text);
-    if let (Some(item), Some(url)) = (issuer, url) {
+    let named = table.take("preset");
+    let preset = named.and_then(|item| item.one_of(&PRESETS));
+    let fixed = preset.and_then(Preset::issuer);
+    let issuer = match fixed {
+        Some(_) => table.take("issuer"),
+        None => table.need("issuer", "\"https://id.example.com/realms/corp\""),
+    };
+    let url = issuer.map_or(fixed, Item::text);
+    if let (Some(item), Some(url)) = (issuer.or(named), url) {
         if let Err(problem) = identifier(url, around.options) {
             item.mistake(problem);
         }
         item.unique(&around.seen, "issuer", url);
     }
-    let algorithms = table
-        .need("algorithms", "[\"ES256\"]")
-        .and_then(|item| words(item, &ALGORITHMS));
+    let algorithms = match preset {
+        Some(_) => table.take("algorithms"),
+        None => table.need("algorithms", "[\"ES256\"]"),
+    };
+    let algorithms = algorithms.map(|item| words(item, &Algorithm::NAMES));
     let types = table.take("token_types").map(|item| words(item, &TYPES));
     let extra = table.take("extra_audiences").and_then(strings);
     let groups = table.take("groups").map(|item| {
@@ -58,12 +62,24 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
         .filter_map(|(_, item)| item.declared(&around.servers, "servers"))
         .collect();
     let lifetime = table.take("max_token_lifetime").and_then(Item::duration);
-    let operators = table.flag("operators");
     let id_jag = table.take("id_jag").and_then(|item| item.one_of(&ID_JAG));
+    let operators = table.take("operators");
+    let workloads_only = table.take("workloads_only").map(Item::bool);
+    let workloads_only = workloads_only.map_or(named.is_some(), |said| said == Some(true));
+    let is_of_operators = operators.and_then(Item::bool).unwrap_or(false);
+    if let (Some(item), true, true) = (operators, is_of_operators, workloads_only) {
+        item.mistake("its tokens are workloads' only; write workloads_only = false if operators log in there");
+    }
     Some(Issuer {
         issuer: url.unwrap_or_default().to_owned(),
-        algorithms: algorithms.unwrap_or_default(),
-        token_types: types.map_or_else(|| BTreeSet::from([TokenTyp::AtJwt]), Option::unwrap_or_default),
+        algorithms: match algorithms {
+            Some(algorithms) => algorithms.unwrap_or_default(),
+            None => preset.map(Preset::algorithms).unwrap_or_default(),
+        },
+        token_types: match types {
+            Some(types) => types.unwrap_or_default(),
+            None => preset.map_or_else(|| BTreeSet::from([TokenTyp::AtJwt]), Preset::token_types),
+        },
         extra_audiences: extra.unwrap_or_default(),
         groups: match groups {
             None => None,
@@ -72,9 +88,10 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
         actor_from_azp: from_azp.is_some(),
         clients: clients.map(Option::unwrap_or_default),
         trusted_presenters: presenters,
-        max_token_lifetime: lifetime.unwrap_or(DAY),
-        operators,
         id_jag,
+        max_token_lifetime: lifetime.unwrap_or(preset.map_or(DAY, Preset::max_token_lifetime)),
+        operators: is_of_operators,
+        workloads_only,
     })
 }
 
@@ -88,6 +105,11 @@ fn identifier(text: &str, options: Options) -> Result<(), String> {
             )),
         };
     }
+    web_address(text, options)
+}
+
+/// An address that is fetched from: https, or http on loopback where that is allowed.
+pub(super) fn web_address(text: &str, options: Options) -> Result<(), String> {
     let url =
         url::Url::parse(text).map_err(|_| format!("`{text}` is no URL; write for example https://id.example.com"))?;
     let bare =

@@ -1,9 +1,11 @@
 //! What the TOML files declare, read into core's catalogue.
 
 mod agents;
+mod client_keys;
 mod issuers;
 mod servers;
 mod targets;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,7 +8,7 @@ use std::{
 use procura_core::catalogue::{SecretHash, Server, ServerAuth};
 use procura_wire::{Digest, QualifiedId};
 
-use super::Around;
+use super::{Around, client_keys, workload};
 use crate::table::{Item, Table};
 
 const SESSION: Duration = Duration::from_secs(8 * 3600);
@@ -96,14 +96,22 @@ fn grants(item: Item<'_>, around: &Around<'_>) -> Option<BTreeSet<QualifiedId>> 
 #[derive(Clone, Copy)]
 enum Method {
     Secret,
+    Key,
+    Workload,
     Dev,
 }
+
+const METHODS: [(&str, Method); 4] = [
+    ("client_secret", Method::Secret),
+    ("private_key_jwt", Method::Key),
+    ("workload", Method::Workload),
+    ("builtin:dev", Method::Dev),
+];
 
 fn auth_of(item: Item<'_>, around: &Around<'_>) -> Option<ServerAuth> {
     let mut table = item.table()?;
     let method = table.need("method", "\"client_secret\"");
-    let known = [("client_secret", Method::Secret), ("builtin:dev", Method::Dev)];
-    let auth = match method?.one_of(&known) {
+    let auth = match method?.one_of(&METHODS) {
         Some(Method::Secret) => {
             let secrets = table.need(
                 "secret_sha256",
@@ -113,6 +121,11 @@ fn auth_of(item: Item<'_>, around: &Around<'_>) -> Option<ServerAuth> {
                 .and_then(|item| hashes(item, around))
                 .map(ServerAuth::ClientSecret)
         }
+        Some(Method::Key) => {
+            let legacy_audience = table.flag("legacy_assertion_audience");
+            client_keys::read(&mut table, around).map(|keys| ServerAuth::PrivateKeyJwt { keys, legacy_audience })
+        }
+        Some(Method::Workload) => workload::read(&mut table, around).map(ServerAuth::Workload),
         Some(Method::Dev) => {
             if !around.options.allow_builtin {
                 method?.mistake("`builtin:dev` is for `procura dev` only; use method = \"client_secret\"");

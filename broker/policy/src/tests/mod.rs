@@ -2,6 +2,7 @@
 
 mod decide;
 mod folder;
+mod identities;
 mod laws;
 mod many;
 mod mistakes;

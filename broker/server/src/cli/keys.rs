@@ -10,7 +10,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use procura_core::ports::{Clock, Entropy};
-use procura_target_jwt::{SigningAlgorithm, due, new_set, rotate};
+use procura_target_jwt::{SigningAlgorithm, due, new_key, new_set, rotate};
 use procura_wire::{Digest, Secret};
 
 use super::{Failure, print};
@@ -65,6 +65,18 @@ impl From<Algorithm> for SigningAlgorithm {
 pub(crate) enum Server {
     /// Makes a server's secret: prints it once, and the line for the server's file
     NewSecret,
+    /// Makes a server's key: the private half into a file, and prints the line for the server's file
+    NewKey(NewKey),
+}
+
+/// `procura server new-key`
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewKey {
+    /// The file for the private JWK, readable by its owner only
+    file: PathBuf,
+    /// Algorithm of the key
+    #[arg(long, value_enum, default_value_t = Algorithm::Es256)]
+    algorithm: Algorithm,
 }
 
 /// Runs `procura keys`.
@@ -133,8 +145,29 @@ pub(crate) fn new_secret(entropy: &dyn Entropy) -> Secret {
 }
 
 /// Runs `procura server`.
+pub(crate) fn server(command: Server) -> Result<(), Failure> {
+    match command {
+        Server::NewSecret => show_secret(),
+        Server::NewKey(command) => make_key(&command)?,
+    }
+    Ok(())
+}
+
+fn make_key(command: &NewKey) -> Result<(), Failure> {
+    let (private, public) = new_key(command.algorithm.into()).map_err(Failure::found)?;
+    create(&command.file, &private)?;
+    let members = public.as_object().into_iter().flatten();
+    let members: Vec<_> = members.map(|(name, value)| format!("{name} = {value}")).collect();
+    print::line("# servers/NAME.toml");
+    print::line(format_args!(
+        "auth = {{ method = \"private_key_jwt\", jwks = {{ keys = [{{ {} }}] }} }}",
+        members.join(", ")
+    ));
+    Ok(())
+}
+
 #[expect(clippy::disallowed_methods, reason = "the secret is shown once to whoever made it")]
-pub(crate) fn server(Server::NewSecret: Server) -> Result<(), Failure> {
+fn show_secret() {
     let secret = new_secret(&SystemEntropy);
     print::line(format_args!("{}", secret.expose()));
     print::line("");
@@ -145,7 +178,6 @@ pub(crate) fn server(Server::NewSecret: Server) -> Result<(), Failure> {
         "auth = {{ method = \"client_secret\", secret_sha256 = [{{ hash = \"{}\" }}] }}",
         secret.digest()
     ));
-    Ok(())
 }
 
 #[cfg(test)]

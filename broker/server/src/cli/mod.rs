@@ -45,7 +45,7 @@ enum Command {
     /// Makes signing keys
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Makes secrets of servers
+    /// Makes secrets and keys of servers
     #[command(subcommand)]
     Server(keys::Server),
     /// Exchanges a subject token for a credential

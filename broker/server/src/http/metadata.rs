@@ -8,7 +8,7 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Response},
 };
-use procura_identity::DPOP_ALGORITHMS;
+use procura_core::{catalogue::Algorithm, request::token_endpoint};
 use procura_wire::{JWT_BEARER, Reason, TOKEN_EXCHANGE, TokenType};
 use serde_json::json;
 
@@ -52,7 +52,8 @@ pub(crate) fn resource_metadata_uri(issuer: &str) -> String {
 /// `/.well-known/oauth-authorization-server` (RFC 8414 section 2).
 pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
     let issuer = &app.site.issuer;
-    let methods = ["client_secret_basic", "client_secret_post"];
+    let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    let algorithms = Algorithm::NAMES.map(|(name, _)| name);
     let snapshot = app.ports.active.snapshot();
     let targets = snapshot.judge.catalogue().targets.values();
     let mut servers = snapshot.judge.catalogue().servers.values();
@@ -71,7 +72,7 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
     let presentable: Vec<_> = TokenType::ALL.into_iter().filter(|ty| ty.is_presentable()).collect();
     cached(Json(json!({
         "issuer": issuer,
-        "token_endpoint": format!("{issuer}/token"),
+        "token_endpoint": token_endpoint(issuer),
         "revocation_endpoint": format!("{issuer}/revoke"),
         "introspection_endpoint": format!("{issuer}/introspect"),
         "jwks_uri": format!("{issuer}/jwks.json"),
@@ -79,11 +80,14 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
         "authorization_grant_profiles_supported": profiles,
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": methods,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "authorization_details_types_supported": kinds,
         "subject_token_types_supported": presentable,
-        "dpop_signing_alg_values_supported": DPOP_ALGORITHMS,
+        "dpop_signing_alg_values_supported": algorithms,
         "tls_client_certificate_bound_access_tokens": servers.any(|server| server.certificate_bound),
         "protected_resources": [format!("{issuer}/v1")],
         "service_documentation": format!("{issuer}/errors"),
@@ -101,7 +105,7 @@ pub(crate) async fn resource(State(app): State<Arc<App>>) -> Response {
         "resource": format!("{}/v1", app.site.issuer),
         "authorization_servers": operators.collect::<Vec<_>>(),
         "bearer_methods_supported": ["header"],
-        "dpop_signing_alg_values_supported": DPOP_ALGORITHMS,
+        "dpop_signing_alg_values_supported": Algorithm::NAMES.map(|(name, _)| name),
     })))
 }
 

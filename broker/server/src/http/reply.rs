@@ -6,11 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use procura_core::{
+    catalogue::Algorithm,
     exchange::{Explanation, Issued, Refused},
     ids::{IssuanceId, SessionId},
     possession::scheme,
 };
-use procura_identity::DPOP_ALGORITHMS;
 use procura_wire::{ErrorBody, FormFault, Name, OAuthError, Reason, TokenType};
 use serde::Serialize;
 use serde_json::Value;
@@ -181,7 +181,7 @@ fn bearer(site: &Site, reason: Reason) -> String {
 }
 
 fn dpop(site: &Site, reason: Reason) -> String {
-    let algorithms = DPOP_ALGORITHMS.join(" ");
+    let algorithms = Algorithm::NAMES.map(|(name, _)| name).join(" ");
     format!(
         r#"DPoP realm="procura", algs="{algorithms}", {}"#,
         of_resource(site, reason)

@@ -125,6 +125,35 @@ async fn req_086_every_answer_to_a_proof_carries_a_nonce() {
 }
 
 #[tokio::test]
+async fn req_033_uses_are_reported_by_form_as_well_and_by_nobody_unknown() {
+    let (routes, _folder) = routes().await;
+    let assertion = "client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&client_assertion=x";
+    for (kind, body, expected) in [
+        (
+            "application/json",
+            r#"{"uses":[]}"#.to_owned(),
+            "client.unauthenticated",
+        ),
+        (
+            FORM,
+            "reports=%7B%22uses%22:%5B%5D%7D".to_owned(),
+            "client.unauthenticated",
+        ),
+        (FORM, format!("reports=%7B%7D&{assertion}"), "client.assertion_invalid"),
+        (FORM, assertion.to_owned(), "param.missing"),
+        ("text/plain", "x".to_owned(), "http.content_type"),
+    ] {
+        let answer = ask(
+            &routes,
+            Request::post("/v1/uses").header(header::CONTENT_TYPE, kind),
+            &body,
+        )
+        .await;
+        assert_eq!(answer.reason(), expected, "{kind} {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_valid_traceparent_gives_the_trace_id() {
     let (routes, _folder) = routes().await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
@@ -139,9 +168,15 @@ async fn req_027_req_063_metadata_names_the_endpoints_and_the_token_types() {
     assert_eq!(answer.body["issuer"], ISSUER);
     assert_eq!(answer.body["token_endpoint"], format!("{ISSUER}/token"));
     let methods = answer.body["token_endpoint_auth_methods_supported"].to_string();
-    assert_eq!(methods, r#"["client_secret_basic","client_secret_post"]"#);
     assert_eq!(answer.body["dpop_signing_alg_values_supported"][0], "ES256");
     assert_eq!(answer.body["tls_client_certificate_bound_access_tokens"], false);
+    assert_eq!(
+        methods,
+        r#"["client_secret_basic","client_secret_post","private_key_jwt"]"#
+    );
+    let algorithms = &answer.body["token_endpoint_auth_signing_alg_values_supported"];
+    let algorithms = algorithms.as_array().expect("algorithms");
+    assert!(algorithms.contains(&"PS256".into()) && !algorithms.contains(&"none".into()));
     let types = answer.body["subject_token_types_supported"].as_array().map(Vec::len);
     assert_eq!(types, Some(2));
     let answer = ask(&routes, Request::get("/.well-known/oauth-protected-resource/v1"), "").await;

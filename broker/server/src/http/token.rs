@@ -17,7 +17,7 @@ use procura_core::{
     revoke::{self, RevokeRequest},
     uses,
 };
-use procura_wire::{Form, Reason, UseReports};
+use procura_wire::{Form, FormFault, Reason, UseReports};
 
 use super::{
     body,
@@ -29,6 +29,8 @@ use crate::telemetry;
 
 /// Longest value of `token` at `/introspect`, bytes.
 const MAX_TOKEN: usize = 64 * 1024;
+/// Longest value of `reports` at `/v1/uses`, bytes: all that a body holds.
+const MAX_REPORTS: usize = 256 * 1024;
 
 /// `POST /token` (RFC 8693 section 2).
 pub(crate) async fn token(door: Door, request: Request) -> Response {
@@ -99,14 +101,31 @@ pub(crate) async fn introspect(door: Door, request: Request) -> Response {
 pub(crate) async fn uses(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
-        let body = body::json(&parts, body).await?;
-        let credentials = body::basic(&parts.headers)?;
-        let reports = serde_json::from_slice::<UseReports>(&body).map_err(|_| Reason::UsesInvalid);
+        let (credentials, reports) = reported(&parts, body).await?;
         let incoming = door.incoming(credentials, reports);
         let ports = Arc::clone(&door.app.ports);
         door.tracked(async move { uses::report(&ports, incoming).await }).await
     };
     door.answer(work.await.map(|()| StatusCode::NO_CONTENT), Challenge::Basic)
+}
+
+/// Reports as a JSON body with HTTP Basic; or the same JSON as the parameter `reports` of a form, whose other
+/// parameters say who calls as at `/token` (RFC 7521 section 4.2 knows assertions in forms only).
+async fn reported(parts: &Parts, body: Body) -> Result<(ClientCredentials, Result<UseReports, Reason>), FormFault> {
+    let read = |json: &[u8]| serde_json::from_slice(json).map_err(|_| Reason::UsesInvalid);
+    if !body::is_media_type(&parts.headers, body::FORM) {
+        let body = body::json(parts, body).await?;
+        return Ok((body::basic(&parts.headers)?, read(&body)));
+    }
+    let mut form = body::form(parts, body).await?;
+    let credentials = body::credentials(&parts.headers, &mut form)?;
+    let reports = form.require("reports", MAX_REPORTS)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "reports of uses are no secrets; forms hold nothing else"
+    )]
+    let reports = read(reports.expose().as_bytes());
+    Ok((credentials, reports))
 }
 
 /// Most names of unknown parameters that are logged, and most characters of each.

@@ -56,6 +56,9 @@ pub(crate) enum State {
     Retired,
 }
 
+/// Members that private keys have and public ones do not.
+pub(crate) const PRIVATE: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];
+
 /// A private JWK as it is kept.
 #[derive(Deserialize)]
 pub(crate) struct PrivateJwk {

@@ -132,6 +132,16 @@ pub fn new_set(algorithm: SigningAlgorithm) -> Result<Secret, KeyringError> {
     Ok(Secret::new(format!("{:#}\n", json!({ "keys": [active, next] }))))
 }
 
+/// A key that is no broker's: the private JWK, and its public half.
+pub fn new_key(algorithm: SigningAlgorithm) -> Result<(Secret, Value), KeyringError> {
+    let key = jwk::generate(algorithm)?;
+    let mut public = key.clone();
+    if let Some(members) = public.as_object_mut() {
+        members.retain(|name, _| !jwk::PRIVATE.contains(&name.as_str()));
+    }
+    Ok((Secret::new(format!("{key:#}\n")), public))
+}
+
 /// The set one rotation later: `active` becomes `retired`, `next` becomes `active`, and a new `next`
 /// of that algorithm is made. Tokens that were signed before stay verifiable.
 pub fn rotate(set: &Secret, algorithm: SigningAlgorithm) -> Result<Secret, KeyringError> {

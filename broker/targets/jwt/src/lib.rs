@@ -15,7 +15,7 @@ use procura_wire::TokenType;
 use serde_json::{Map, Value};
 
 pub use jwk::{KeyringError, SigningAlgorithm};
-pub use keyring::{Keyring, due, new_set, rotate};
+pub use keyring::{Keyring, due, new_key, new_set, rotate};
 
 /// The kind: tokens for a resource server that checks them offline or asks `/introspect`.
 pub static KIND: Kind = Kind {
