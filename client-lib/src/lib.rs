@@ -36,6 +36,6 @@ mod uses;
 
 pub use client::{Builder, Client};
 pub use credential::{Credential, Use};
-pub use error::{Error, Refusal};
-pub use procura_wire::{AwsCredential, ErrorBody, PostgresCredential, Secret, UseOutcome, VaultCredential};
+pub use error::{Challenge, Error, Refusal};
+pub use procura_wire::{AwsCredential, ErrorBody, Needs, PostgresCredential, Secret, UseOutcome, VaultCredential};
 pub use session::{Request, Session};

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     Timestamp,
-    exchange::{check_token, is_suspended, same_uri, store_reason},
+    exchange::{check_log_in, check_token, is_suspended, same_uri, store_reason},
     identity::{PresentedToken, Principal, Subject},
     ids::{IssuanceId, SessionId},
     judgement::{Effect, OperatorAction},
@@ -65,12 +65,12 @@ pub async fn authenticate(ports: &Ports, token: &PresentedToken) -> Result<Opera
     if is_suspended(catalogue, &principal) || !verified.act.is_empty() {
         return Err(Reason::V1Unauthenticated);
     }
-    Ok(Operator {
-        subject: Subject {
-            principal,
-            token: verified,
-        },
-    })
+    let subject = Subject {
+        principal,
+        token: verified,
+    };
+    check_log_in(catalogue, &subject, now).map_err(|_| Reason::V1Unauthenticated)?;
+    Ok(Operator { subject })
 }
 
 fn unauthenticated(reason: Reason) -> Reason {

@@ -110,6 +110,7 @@ mod tests {
             clients: None,
             max_token_lifetime: Duration::from_secs(3600),
             operators: false,
+            trust: Default::default(),
         }
     }
 
@@ -130,6 +131,7 @@ mod tests {
             auth: Default::default(),
             act: Vec::new(),
             may_act: None,
+            vouched: Default::default(),
         })
     }
 

@@ -17,6 +17,8 @@ pub enum OAuthError {
     InvalidTarget,
     /// 400; RFC 9396 section 5.
     InvalidAuthorizationDetails,
+    /// 400; RFC 9470: the user must log in again, more strongly or anew.
+    InsufficientUserAuthentication,
     /// 401; RFC 6750 section 3.1, at `/v1`.
     InvalidToken,
     /// 403; RFC 6750 section 3.1, at `/v1`.
@@ -40,6 +42,7 @@ impl OAuthError {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::NotFound => "not_found",
@@ -61,6 +64,7 @@ impl OAuthError {
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
+            | Self::InsufficientUserAuthentication
             | Self::InvalidAuthorizationDetails => 400,
         }
     }
@@ -154,6 +158,12 @@ reasons! {
     SubjectClientMismatch = "subject.client_mismatch", InvalidRequest, "The token was issued to a client that may not present it here.";
     SubjectRevoked = "subject.revoked", InvalidRequest, "The session of this subject was ended; get a new token from its issuer.";
     SubjectSuspended = "subject.suspended", InvalidRequest, "The subject is suspended.";
+    SubjectTenantMismatch = "subject.tenant_mismatch", InvalidRequest, "The token belongs to an organisation that this server does not serve.";
+    AuthInsufficient = "auth.insufficient", InsufficientUserAuthentication, "The user must log in again as acr_values and max_age say.";
+    IntrospectInactive = "introspect.inactive", InvalidRequest, "The issuer says that the token is not active; get a new one.";
+    IntrospectUnavailable = "introspect.unavailable", TemporarilyUnavailable, "The issuer cannot be asked about the token.";
+    IntrospectTimeout = "introspect.timeout", TemporarilyUnavailable, "The issuer did not say in time whether the token is active.";
+    IntrospectUntrusted = "introspect.untrusted", TemporarilyUnavailable, "The answer about the token is not known to be of its issuer.";
     NameRefused = "name.refused", InvalidRequest, "A name in the token cannot be told from another one.";
     ActorAudience = "actor.audience", InvalidRequest, "The actor token was issued neither for the broker nor for this server.";
     ActorSelf = "actor.self", InvalidRequest, "Subject and actor are the same.";
@@ -173,6 +183,8 @@ reasons! {
     GrantsNotMergeable = "grant.not_mergeable", InvalidScope, "These grants cannot go into one credential; ask for one at a time.";
     PolicyDenied = "policy.denied", InvalidScope, "No rule permits it, or a rule forbids it.";
     PolicyError = "policy.error", InvalidScope, "A rule could not be evaluated.";
+    ScopeInsufficient = "scope.insufficient", InvalidScope, "The subject token lacks a scope; required_scope names all that are needed.";
+    PolicyScopeUnknown = "policy.scope_unknown", InvalidScope, "The subject token does not say its scope; required_scope names what is needed.";
     PolicyRar = "policy.rar", InvalidAuthorizationDetails, "authorization_details do not fit the grant: see its parameters.";
     PolicyTtl = "policy.ttl", InvalidRequest, "requested_expires_in must be a whole number of seconds above zero.";
     TtlBelowMinimum = "ttl.below_minimum", InvalidRequest, "Less time is left than this kind of credential needs; get a fresh subject token or ask for more.";

@@ -4,6 +4,7 @@
 mod actor;
 mod admit;
 mod check;
+mod demands;
 mod identify;
 mod judge;
 mod mint;
@@ -17,6 +18,7 @@ use procura_wire::{FormFault, Name, Reason, Secret, TokenType};
 use serde_json::Value;
 
 pub use admit::{Admitted, admit, admit_at_once};
+pub(crate) use demands::check_log_in;
 pub(crate) use identify::{check_token, principal};
 pub(crate) use mint::UNDO_WAIT;
 pub use reads::same_uri;

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of #[test] functions")]
 
 mod actors;
+mod demands;
 mod fair;
 mod fakes;
 mod identity;
@@ -11,6 +12,7 @@ mod permits;
 mod reuse;
 mod rotating;
 mod undoing;
+mod vouching;
 mod whois;
 mod withdrawn;
 mod world;

@@ -49,6 +49,7 @@ fn grant(params: &[(&str, ParamSpec)]) -> Grant {
         outlives_subject: false,
         per_call: false,
         forward_subject: false,
+        requires: Default::default(),
         params: params
             .iter()
             .map(|(name, spec)| ((*name).to_owned(), spec.clone()))
@@ -82,6 +83,7 @@ pub(crate) fn catalogue() -> Catalogue {
         clients: None,
         max_token_lifetime: Duration::from_secs(24 * 3600),
         operators: false,
+        trust: Default::default(),
     };
     let agent = |sub: &str| Agent {
         issuer: name("corp"),
@@ -102,6 +104,7 @@ pub(crate) fn catalogue() -> Catalogue {
         session_ttl: Duration::from_secs(8 * 3600),
         introspects: BTreeSet::new(),
         suspended: false,
+        subjects: Default::default(),
     };
     let team = ParamSpec {
         ty: ParamType::Set(None),
@@ -151,6 +154,7 @@ pub(crate) fn token(clock: &ManualClock) -> VerifiedToken {
         auth: LogIn::default(),
         act: Vec::new(),
         may_act: None,
+        vouched: Default::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,6 +32,7 @@ use procura_core::{
 use procura_identity::{Builtin, HttpOptions, Identity, IdentityOptions};
 use procura_wire::{Reason, Secret, TokenType};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 pub(crate) const OURS: &str = "https://procura.example.com";
 pub(crate) const RESOURCE: &str = "https://tickets.example.com/mcp";
@@ -45,11 +46,31 @@ pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
 
 /// A clock that goes when it is told to.
 #[derive(Default)]
-pub(crate) struct TestClock(AtomicU64);
+pub(crate) struct TestClock {
+    seconds: AtomicU64,
+    /// Whoever begins to wait is woken at once.
+    awake: AtomicBool,
+    /// Wakes who waits already.
+    bell: Arc<Notify>,
+}
 
 impl TestClock {
     pub(crate) fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Lets every wait that begins from now on end at once.
+    pub(crate) fn wake(&self) {
+        self.awake.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn sleep_again(&self) {
+        self.awake.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends every wait that has begun.
+    pub(crate) fn ring(&self) {
+        self.bell.notify_waiters();
     }
 }
 
@@ -59,11 +80,16 @@ impl Clock for TestClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_secs(self.0.load(Ordering::SeqCst))
+        Duration::from_secs(self.seconds.load(Ordering::SeqCst))
     }
 
     fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
+        let (awake, bell) = (self.awake.load(Ordering::SeqCst), Arc::clone(&self.bell));
+        Box::pin(async move {
+            if !awake {
+                bell.notified().await;
+            }
+        })
     }
 }
 
@@ -173,7 +199,7 @@ impl Answer {
         }
     }
 
-    fn respond(self) -> Response {
+    pub(crate) fn respond(self) -> Response {
         let body = match self.body {
             Some(bytes) => Body::from(bytes),
             None => Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>()),
@@ -274,6 +300,7 @@ pub(crate) fn issuer(url: &str) -> Issuer {
         clients: None,
         max_token_lifetime: Duration::from_secs(3600),
         operators: false,
+        trust: Default::default(),
     }
 }
 

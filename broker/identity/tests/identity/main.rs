@@ -7,9 +7,15 @@ mod claims;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
 mod fetching;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod id_tokens;
+#[cfg(test)]
+mod introspection;
 #[cfg(test)]
 mod issuers;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 
 use procura_core::catalogue::{Algorithm, Groups, Issuer, TokenTyp};
 
-use super::Around;
+use super::{Around, trust};
 use crate::{
     Options,
     table::{Item, Table},
@@ -49,7 +49,8 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
     let clients = table.take("clients").map(strings);
     let lifetime = table.take("max_token_lifetime").and_then(Item::duration);
     let operators = table.flag("operators");
-    Some(Issuer {
+    let trust = trust::of_issuer(table, around);
+    let issuer = Issuer {
         issuer: url.unwrap_or_default().to_owned(),
         algorithms: algorithms.unwrap_or_default(),
         token_types: types.map_or_else(|| BTreeSet::from([TokenTyp::AtJwt]), Option::unwrap_or_default),
@@ -62,7 +63,10 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
         clients: clients.map(Option::unwrap_or_default),
         max_token_lifetime: lifetime.unwrap_or(DAY),
         operators,
-    })
+        trust: trust?,
+    };
+    trust::check(table, &issuer);
+    Some(issuer)
 }
 
 fn identifier(text: &str, options: Options) -> Result<(), String> {
@@ -75,6 +79,11 @@ fn identifier(text: &str, options: Options) -> Result<(), String> {
             )),
         };
     }
+    address(text, options)
+}
+
+/// Checks where something is found: https, without query, fragment and user.
+pub(super) fn address(text: &str, options: Options) -> Result<(), String> {
     let url =
         url::Url::parse(text).map_err(|_| format!("`{text}` is no URL; write for example https://id.example.com"))?;
     let bare =

@@ -9,7 +9,7 @@ use procura_core::{
     exchange::{Explanation, Issued, Refused},
     ids::{IssuanceId, SessionId},
 };
-use procura_wire::{ErrorBody, FormFault, Name, Reason, TokenType};
+use procura_wire::{ErrorBody, FormFault, Name, Needs, Reason, TokenType};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -40,6 +40,7 @@ pub(crate) struct Refusal {
     param: Option<&'static str>,
     issuance: Option<IssuanceId>,
     explanation: Option<Explanation>,
+    needs: Option<Box<Needs>>,
     challenge: Challenge,
 }
 
@@ -65,6 +66,7 @@ impl From<Reason> for Refusal {
             param: None,
             issuance: None,
             explanation: None,
+            needs: None,
             challenge: Challenge::None,
         }
     }
@@ -85,6 +87,7 @@ impl From<Refused> for Refusal {
             param: refused.param,
             issuance: refused.issuance,
             explanation: refused.explanation,
+            needs: refused.needs,
             ..refused.reason.into()
         }
     }
@@ -142,6 +145,7 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
         trace_id: trace.to_owned(),
         issuance_id: refusal.issuance.map(|id| id.to_string()),
         explanation,
+        needs: refusal.needs.as_deref().cloned().unwrap_or_default(),
     };
     let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(body)).into_response();
@@ -319,6 +323,7 @@ mod tests {
             reason: Reason::PolicyDenied,
             param: None,
             issuance: None,
+            needs: None,
             explanation: Some(Explanation {
                 rules: vec![],
                 near: vec![NearMiss {
@@ -329,6 +334,31 @@ mod tests {
             }),
         }
         .into()
+    }
+
+    #[tokio::test]
+    async fn req_112_a_log_in_that_does_not_suffice_is_answered_as_rfc_9470_has_it() {
+        let refusal = Refused {
+            needs: Some(Box::new(Needs {
+                acr_values: Some("urn:mfa urn:gold".to_owned()),
+                max_age: Some(900),
+                required_scope: None,
+            })),
+            ..Refused::unrecorded(Reason::AuthInsufficient)
+        };
+        insta::assert_snapshot!(shown(refused(&site(false), "abc", &refusal.into())).await, @r#"
+        400 Bad Request
+        content-type: application/json
+        {
+          "acr_values": "urn:mfa urn:gold",
+          "error": "insufficient_user_authentication",
+          "error_description": "The user must log in again as acr_values and max_age say.",
+          "error_uri": "https://broker.example.com/errors#auth.insufficient",
+          "max_age": 900,
+          "reason": "auth.insufficient",
+          "trace_id": "abc"
+        }
+        "#);
     }
 
     #[tokio::test]

@@ -72,6 +72,7 @@ fn grant(scopes: Value) -> Grant {
         outlives_subject: false,
         per_call: false,
         forward_subject: false,
+        requires: Default::default(),
         params: BTreeMap::new(),
         settings: [("scopes".to_owned(), scopes)].into_iter().collect(),
     }
@@ -110,6 +111,7 @@ fn caller() -> Caller {
         auth: Default::default(),
         act: Vec::new(),
         may_act: None,
+        vouched: Default::default(),
     };
     let link = |sub: &str| Link {
         sub: sub.into(),
