@@ -78,7 +78,7 @@ async fn what_an_issuer_says_of_a_token_is_held_to_the_same_rules() {
     let opaque = [("subject_token", "opaque")];
     said(|token| token.audience = vec!["https://wiki.example/mcp".into()]);
     assert_eq!(world.refusal(&opaque).await, "jwt.audience");
-    said(|token| token.expires = token.expires - Duration::from_secs(3600));
+    said(|token| token.expires -= Duration::from_secs(3600));
     assert_eq!(world.refusal(&opaque).await, "jwt.expired");
     said(|token| token.sub = "triage-bot".into());
     assert_eq!(world.refusal(&opaque).await, "name.refused");

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -48,8 +48,6 @@ pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
 #[derive(Default)]
 pub(crate) struct TestClock {
     seconds: AtomicU64,
-    /// Whoever begins to wait is woken at once.
-    awake: AtomicBool,
     /// Wakes who waits already.
     bell: Arc<Notify>,
 }
@@ -57,15 +55,6 @@ pub(crate) struct TestClock {
 impl TestClock {
     pub(crate) fn advance(&self, seconds: u64) {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
-    }
-
-    /// Lets every wait that begins from now on end at once.
-    pub(crate) fn wake(&self) {
-        self.awake.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn sleep_again(&self) {
-        self.awake.store(false, Ordering::SeqCst);
     }
 
     /// Ends every wait that has begun.
@@ -84,12 +73,8 @@ impl Clock for TestClock {
     }
 
     fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        let (awake, bell) = (self.awake.load(Ordering::SeqCst), Arc::clone(&self.bell));
-        Box::pin(async move {
-            if !awake {
-                bell.notified().await;
-            }
-        })
+        let bell = Arc::clone(&self.bell);
+        Box::pin(async move { bell.notified().await })
     }
 }
 
