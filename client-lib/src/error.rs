@@ -54,9 +54,59 @@ impl Error {
         matches!(self, Self::Refused(refusal) if refusal.body.error == wanted)
     }
 
+    /// The challenge for the caller's client, where a better token helps; see [`Refusal::challenge`].
+    pub fn challenge(&self, resource_metadata: &str) -> Option<Challenge> {
+        self.refusal()?.challenge(resource_metadata)
+    }
+
     /// Whether the broker said that the session is not, or no longer, one of this caller.
     pub(crate) fn is_session_over(&self) -> bool {
         matches!(self, Self::Refused(refusal) if matches!(&*refusal.body.reason, "session.unknown" | "session.ended"))
+    }
+}
+
+/// What an MCP server answers its own caller where a better token is needed: a status and `WWW-Authenticate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// HTTP status.
+    pub status: u16,
+    /// Value of the header `WWW-Authenticate`.
+    pub www_authenticate: String,
+}
+
+impl Refusal {
+    /// The challenge that lets the caller's client get a token which suffices: 403 `insufficient_scope` with all scopes
+    /// that the operation requires (RFC 6750 section 3.1), or 401 `insufficient_user_authentication` (RFC 9470 section
+    /// 3). `resource_metadata` is the URL of the server's own metadata (RFC 9728 section 5.1). `None` where no other
+    /// token helps, or a value could not stand in a header.
+    pub fn challenge(&self, resource_metadata: &str) -> Option<Challenge> {
+        let needs = &self.body.needs;
+        let max_age = needs.max_age.map(|age| age.to_string());
+        let (status, error, members) = if let Some(scope) = &needs.required_scope {
+            (403, "insufficient_scope", vec![("scope", Some(scope))])
+        } else if self.body.error == OAuthError::InsufficientUserAuthentication.as_str() {
+            let members = vec![("acr_values", needs.acr_values.as_ref()), ("max_age", max_age.as_ref())];
+            (401, OAuthError::InsufficientUserAuthentication.as_str(), members)
+        } else {
+            return None;
+        };
+        let metadata = resource_metadata.to_owned();
+        let members = members.into_iter().chain([("resource_metadata", Some(&metadata))]);
+        let mut www_authenticate = format!("Bearer error=\"{error}\"");
+        for (name, value) in members {
+            let Some(value) = value else { continue };
+            if !value
+                .bytes()
+                .all(|c| matches!(c, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+            {
+                return None;
+            }
+            www_authenticate += &format!(", {name}=\"{value}\"");
+        }
+        Some(Challenge {
+            status,
+            www_authenticate,
+        })
     }
 }
 
@@ -80,7 +130,65 @@ impl fmt::Display for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use procura_wire::Needs;
+
     use super::*;
+
+    fn refusal(error: &str, needs: Needs) -> Refusal {
+        let body = ErrorBody {
+            error: error.to_owned(),
+            error_description: String::new(),
+            error_uri: None,
+            reason: String::new(),
+            trace_id: String::new(),
+            issuance_id: None,
+            explanation: None,
+            needs,
+        };
+        Refusal { status: 400, body }
+    }
+
+    const METADATA: &str = "https://tickets.example/.well-known/oauth-protected-resource/mcp";
+
+    #[test]
+    fn req_117_a_lack_of_scope_becomes_a_403_that_names_all_scopes() {
+        let scope = |scope: &str| Needs {
+            required_scope: Some(scope.to_owned()),
+            ..Needs::default()
+        };
+        let challenge = refusal("invalid_scope", scope("issues:read issues:write")).challenge(METADATA);
+        let challenge = challenge.expect("a challenge");
+        assert_eq!(challenge.status, 403);
+        assert_eq!(
+            challenge.www_authenticate,
+            format!(
+                "Bearer error=\"insufficient_scope\", scope=\"issues:read issues:write\", resource_metadata=\"{METADATA}\""
+            )
+        );
+        for odd in ["a\"", "a\r\nSet-Cookie: x", "a\\", "\u{e4}"] {
+            assert_eq!(refusal("invalid_scope", scope(odd)).challenge(METADATA), None, "{odd}");
+        }
+        assert_eq!(refusal("invalid_scope", Needs::default()).challenge(METADATA), None);
+    }
+
+    #[test]
+    fn req_112_a_weak_log_in_becomes_a_401_that_names_what_suffices() {
+        let needs = Needs {
+            acr_values: Some("urn:mfa urn:gold".to_owned()),
+            max_age: Some(900),
+            required_scope: None,
+        };
+        let challenge = refusal("insufficient_user_authentication", needs).challenge(METADATA);
+        let challenge = challenge.expect("a challenge");
+        assert_eq!(challenge.status, 401);
+        assert_eq!(
+            challenge.www_authenticate,
+            format!(
+                "Bearer error=\"insufficient_user_authentication\", acr_values=\"urn:mfa urn:gold\", max_age=\"900\", \
+                 resource_metadata=\"{METADATA}\""
+            )
+        );
+    }
 
     #[test]
     fn says_what_happened_and_what_to_do() {
@@ -92,6 +200,7 @@ mod tests {
             trace_id: "4bf9".to_owned(),
             issuance_id: Some("0190".to_owned()),
             explanation: None,
+            needs: Default::default(),
         };
         let error = Error::Refused(Box::new(Refusal { status: 400, body }));
         assert_eq!(

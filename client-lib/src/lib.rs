@@ -39,8 +39,8 @@ mod uses;
 
 pub use client::{Builder, Client};
 pub use credential::{Credential, Use};
-pub use error::{Error, Refusal};
+pub use error::{Challenge, Error, Refusal};
 pub use identification::PrivateKey;
-pub use procura_wire::{AwsCredential, ErrorBody, PostgresCredential, Secret, UseOutcome, VaultCredential};
+pub use procura_wire::{AwsCredential, ErrorBody, Needs, PostgresCredential, Secret, UseOutcome, VaultCredential};
 pub use proof::ProofKey;
 pub use session::{Request, Session};

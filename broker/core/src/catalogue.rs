@@ -8,7 +8,12 @@ use std::{
 use procura_wire::{Digest, Name, QualifiedId, Reason};
 use serde_json::{Map, Value};
 
-use crate::{Timestamp, kind::Kind, params::ParamSpec};
+use crate::{
+    Timestamp,
+    kind::Kind,
+    params::ParamSpec,
+    trust::{Requires, SubjectRules, Trust},
+};
 
 /// Everything that a bundle declares, rules apart. Keys are file names without ending.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +57,8 @@ pub struct Issuer {
     pub id_jag: Option<IdJagUse>,
     /// It vouches for workloads that servers run as; its tokens are nobody's subject, actor or operator tokens.
     pub workloads_only: bool,
+    /// What else its tokens must show.
+    pub trust: Trust,
 }
 
 /// JWS algorithms that the broker verifies.
@@ -156,6 +163,8 @@ pub struct Server {
     pub introspects: BTreeSet<Name>,
     /// No exchange through it.
     pub suspended: bool,
+    /// Which tokens it may present.
+    pub subjects: SubjectRules,
 }
 
 /// How a server proves who it is.
@@ -250,6 +259,8 @@ pub struct Grant {
     pub per_call: bool,
     /// The subject token is handed to the target's minter.
     pub forward_subject: bool,
+    /// What the subject token must carry.
+    pub requires: Requires,
     /// Parameters that narrow it.
     pub params: BTreeMap<String, ParamSpec>,
     /// The kind's own keys, checked against its schema.

@@ -6,7 +6,7 @@ use procura_wire::{Name, QualifiedId, Reason, Secret, TokenType};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Timestamp, ledger::ReplayId};
+use crate::{Timestamp, ledger::ReplayId, trust::Vouched};
 
 /// A subject or actor token as it was presented: nothing about it is known yet.
 #[derive(Debug)]
@@ -180,6 +180,8 @@ pub struct VerifiedToken {
     pub act: Vec<Link>,
     /// `may_act`.
     pub may_act: Option<Link>,
+    /// What else is known of it.
+    pub vouched: Vouched,
 }
 
 /// A verified ID-JAG: an issuer's word for who its client acts for, and what the issuer grants it here
@@ -271,6 +273,15 @@ pub enum ActorAssertion {
     Server,
 }
 
+/// Who said that a link stands in a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkAssertion {
+    /// By which token.
+    pub by: ActorAssertion,
+    /// Issuer of that token; the broker where it authenticated the server itself.
+    pub iss: String,
+}
+
 /// Who acts for the subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -282,6 +293,29 @@ pub struct Actor {
     pub chain: Vec<Link>,
     /// End of the actor token, where there is one.
     pub expires: Option<Timestamp>,
+}
+
+impl Actor {
+    /// Who asserted each link of the chain: the actor's own token or authentication the first, the subject token all
+    /// that are nested in it.
+    pub fn assertions(&self, subject: &VerifiedToken, broker: &str) -> Vec<LinkAssertion> {
+        let said = |by, iss: &str| LinkAssertion {
+            by,
+            iss: iss.to_owned(),
+        };
+        let first = match (self.asserted_by, self.chain.first()) {
+            // The link of an actor token names that token's issuer.
+            (by @ ActorAssertion::ActorToken, Some(Link { iss: Some(iss), .. })) => said(by, iss),
+            (by @ ActorAssertion::Server, _) => said(by, broker),
+            (by, _) => said(by, &subject.iss),
+        };
+        let nested = self
+            .chain
+            .iter()
+            .skip(1)
+            .map(|_| said(ActorAssertion::Act, &subject.iss));
+        std::iter::once(first).chain(nested).collect()
+    }
 }
 
 /// Everybody who takes part, each verified.

@@ -20,6 +20,7 @@ pub mod revoke;
 pub mod rotate;
 pub mod source;
 pub mod staged;
+pub mod trust;
 pub mod undo;
 pub mod uses;
 pub mod whois;

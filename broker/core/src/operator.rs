@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     Timestamp,
-    exchange::{check_token, is_suspended, same_uri, store_reason},
+    exchange::{check_log_in, check_token, is_suspended, same_uri, store_reason},
     identity::{Principal, Subject},
     ids::{IssuanceId, SessionId},
     judgement::{Effect, OperatorAction},
@@ -68,12 +68,12 @@ pub async fn authenticate(ports: &Ports, presented: Presented<'_>) -> Result<Ope
         return Err(Reason::V1Unauthenticated);
     }
     possession::check(ports, presented, &verified, now).await?;
-    Ok(Operator {
-        subject: Subject {
-            principal,
-            token: verified,
-        },
-    })
+    let subject = Subject {
+        principal,
+        token: verified,
+    };
+    check_log_in(catalogue, &subject, now).map_err(|_| Reason::V1Unauthenticated)?;
+    Ok(Operator { subject })
 }
 
 fn unauthenticated(reason: Reason) -> Reason {

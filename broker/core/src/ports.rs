@@ -77,6 +77,19 @@ pub trait TokenVerifier: Send + Sync {
 
     /// A nonce for proofs to come (RFC 9449 section 8), known to every replica; `None` where none can be made.
     fn nonce(&self, now: Timestamp) -> Option<String>;
+
+    /// Asks that issuer about an access token that is no JWT (RFC 7662), or takes its answer of at most 30 s ago.
+    /// What is said of [`TokenVerifier::verify`] holds for what it answers. [`Reason::JwtFormat`] where the token has
+    /// not the form of one, or the issuer is not to be asked.
+    fn introspect<'a>(
+        &'a self,
+        _catalogue: &'a Catalogue,
+        _issuer: &'a Name,
+        _token: &'a PresentedToken,
+        _role: Role,
+    ) -> BoxFuture<'a, Result<Arc<VerifiedToken>, Reason>> {
+        Box::pin(async { Err(Reason::JwtFormat) })
+    }
 }
 
 /// What a token is presented as.

@@ -12,10 +12,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use procura_core::{
     Timestamp,
     catalogue::{Catalogue, ClientKeys, ServerAuth},
-    exchange::SKEW,
     identity::{AuthenticatedServer, ClientAuthMethod, Once},
     ledger::ReplayId,
     request::token_endpoint,
+    trust::SKEW,
 };
 use procura_wire::{Digest, Name, Reason, Secret};
 use serde_json::Value;

@@ -7,6 +7,7 @@ use procura_core::{
     Timestamp,
     catalogue::Issuer,
     identity::{Confirmation, LogIn, VerifiedToken},
+    trust::Vouched,
 };
 use procura_wire::{Name, QualifiedId, Reason};
 use serde::Deserialize as _;
@@ -43,8 +44,32 @@ pub(crate) fn read(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -
         },
         act,
         may_act: act::may_act(claims.get("may_act"))?,
+        vouched: Vouched {
+            id_token: false,
+            introspected: issuer.trust.asks_always(),
+            tenant: match &issuer.trust.tenant {
+                Some(tenant) => text(claims, &tenant.claim)?,
+                None => None,
+            },
+        },
         iss,
     })
+}
+
+/// What is an ID token beyond that (OpenID Connect Core sections 2 and 3.1.3.7): issued to the one client that it is for.
+pub(crate) fn id_token(mut token: VerifiedToken, claims: &Map<String, Value>) -> Result<VerifiedToken, Reason> {
+    let [client] = &token.audience[..] else {
+        return Err(Reason::JwtAudMulti);
+    };
+    if text(claims, "azp")?.is_some_and(|azp| azp != *client) {
+        return Err(Reason::SubjectClientMismatch);
+    }
+    if token.issued_at.is_none() {
+        return Err(Reason::JwtClaimMissing);
+    }
+    token.client = Some(client.clone());
+    token.vouched.id_token = true;
+    Ok(token)
 }
 
 /// Whether an id can be shown and compared: bytes are compared exactly, so nothing in it may be

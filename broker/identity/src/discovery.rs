@@ -11,13 +11,25 @@ use crate::{
 
 /// Fetches the issuer's metadata and the keys that it names.
 pub(crate) async fn keys(http: &Http, issuer: &str) -> Result<KeySet, Reason> {
+    let (metadata, base) = checked(http, issuer).await?;
+    let uri = place(&metadata, "jwks_uri", &base).ok_or(Reason::JwksRefused)?;
+    key_set(http, &uri).await
+}
+
+/// Where the issuer answers questions about tokens (RFC 8414 section 2).
+pub(crate) async fn introspection_endpoint(http: &Http, issuer: &str) -> Result<Url, Reason> {
+    let (metadata, base) = checked(http, issuer).await?;
+    place(&metadata, "introspection_endpoint", &base).ok_or(Reason::IssuerUnavailable)
+}
+
+/// Metadata that names this issuer (RFC 8414 section 3.3), and the issuer as a URL.
+async fn checked(http: &Http, issuer: &str) -> Result<(Value, Url), Reason> {
     let base = Url::parse(issuer).map_err(|_| Reason::IssuerUnavailable)?;
     let metadata = metadata(http, issuer, &base).await?;
     if metadata.get("issuer").and_then(Value::as_str) != Some(issuer) {
         return Err(Reason::DiscoIssuerMismatch);
     }
-    let uri = jwks_uri(&metadata, &base).ok_or(Reason::JwksRefused)?;
-    key_set(http, &uri).await
+    Ok((metadata, base))
 }
 
 /// Fetches the keys at a URL.
@@ -43,9 +55,9 @@ fn places(issuer: &str, base: &Url) -> Option<[Url; 2]> {
     Some([Url::parse(&first).ok()?, second])
 }
 
-/// `jwks_uri`, pinned to the issuer's host; http only where the issuer itself is http on loopback.
-fn jwks_uri(metadata: &Value, base: &Url) -> Option<Url> {
-    let uri = Url::parse(metadata.get("jwks_uri")?.as_str()?).ok()?;
+/// A URL of the metadata, pinned to the issuer's host; http only where the issuer itself is http on loopback.
+fn place(metadata: &Value, member: &str, base: &Url) -> Option<Url> {
+    let uri = Url::parse(metadata.get(member)?.as_str()?).ok()?;
     let scheme = uri.scheme() == "https" || (uri.scheme() == "http" && base.scheme() == "http" && is_loopback(base));
     (scheme && uri.host().is_some() && uri.host() == base.host()).then_some(uri)
 }
@@ -86,7 +98,7 @@ mod tests {
     #[test]
     fn req_064_the_key_set_is_at_the_issuers_host() {
         let base = Url::parse("https://id.example.com/realms/corp").expect("url");
-        let found = |uri: &str| jwks_uri(&json!({"jwks_uri": uri}), &base).is_some();
+        let found = |uri: &str| place(&json!({"jwks_uri": uri}), "jwks_uri", &base).is_some();
         assert!(found("https://id.example.com/keys"));
         for uri in [
             "http://id.example.com/keys",

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use procura_wire::json;
 use reqwest::{
-    Client, Response,
+    Client, RequestBuilder, Response,
     dns::{Addrs, Name, Resolve, Resolving},
     header::CONTENT_TYPE,
     redirect,
@@ -45,6 +45,7 @@ pub(crate) enum Fault {
     Refused,
 }
 
+#[derive(Clone)]
 pub(crate) struct Http {
     client: Client,
     reach: Arc<Reach>,
@@ -80,6 +81,11 @@ impl Http {
     /// Whether the URL is one that may be asked. Names are checked again when they are resolved.
     pub(crate) fn permits(&self, url: &Url) -> bool {
         self.reach.permits(url)
+    }
+
+    /// A POST to a place that may be asked; its limits of time hold, those of size are the caller's.
+    pub(crate) fn post(&self, url: &Url) -> Option<RequestBuilder> {
+        self.permits(url).then(|| self.client.post(url.clone()))
     }
 
     /// One JSON document.

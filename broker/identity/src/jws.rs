@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use procura_core::catalogue::{Algorithm, Issuer, TokenTyp};
 use procura_wire::{
-    Reason,
+    Reason, TokenType,
     json::{self, JsonFault},
 };
 use serde::{Deserialize, de::IgnoredAny};
@@ -72,21 +72,30 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// Whether the issuer is trusted with this algorithm and this `typ`.
-    pub(crate) fn obeys(&self, issuer: &Issuer) -> Result<(), Reason> {
+    /// Whether the issuer is trusted with this algorithm and this `typ`, for what the token is said to be.
+    pub(crate) fn obeys(&self, issuer: &Issuer, declared: TokenType) -> Result<(), Reason> {
         self.has_algorithm_of(issuer)?;
         let fits = match self.typ.as_deref() {
+            Some("jwt") | None if declared == TokenType::IdToken => {
+                issuer.trust.id_tokens && looks_like_id_token(&self.payload)
+            }
+            _ if declared == TokenType::IdToken => false,
             Some("at+jwt") => issuer.token_types.contains(&TokenTyp::AtJwt),
-            Some("jwt") | None => issuer.token_types.contains(&TokenTyp::Jwt) && self.looks_like_access_token(),
+            Some("jwt") | None => issuer.token_types.contains(&TokenTyp::Jwt) && looks_like_access_token(&self.payload),
             Some(_) => false,
         };
         if fits { Ok(()) } else { Err(Reason::JwtTypRefused) }
     }
+}
 
-    fn looks_like_access_token(&self) -> bool {
-        self.payload.get("typ").is_none_or(|typ| typ == "Bearer")
-            && !FOREIGN.iter().any(|claim| self.payload.contains_key(*claim))
-    }
+/// Whether nothing in the claims says that they are of something else.
+pub(crate) fn looks_like_access_token(claims: &Map<String, Value>) -> bool {
+    claims.get("typ").is_none_or(|typ| typ == "Bearer") && !FOREIGN.iter().any(|claim| claims.contains_key(*claim))
+}
+
+/// The same for an ID token. Logout tokens and security events have `events`.
+fn looks_like_id_token(claims: &Map<String, Value>) -> bool {
+    claims.get("typ").is_none_or(|typ| typ == "ID") && !claims.contains_key("events")
 }
 
 pub(crate) fn parts(token: &str) -> Option<[&str; 3]> {

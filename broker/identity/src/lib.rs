@@ -9,6 +9,7 @@ mod discovery;
 mod dpop;
 mod http;
 mod id_jag;
+mod introspection;
 mod jwk;
 mod jws;
 mod keys;
@@ -33,6 +34,7 @@ use procura_wire::{Digest, Name, Reason, Secret};
 use serde_json::Value;
 
 pub use http::HttpOptions;
+pub use introspection::Opener;
 
 /// What an issuer's file says instead of a URL for the issuer of development mode.
 const BUILTIN: &str = "builtin:dev";
@@ -78,8 +80,8 @@ pub enum IdentityError {
     Builtin(Reason),
 }
 
-/// [`TokenVerifier`] for JWTs (RFC 7519, RFC 8725, RFC 9068) of issuers that publish their keys, for client secrets and
-/// for client assertions (RFC 7523).
+/// [`TokenVerifier`] for JWTs (RFC 7519, RFC 8725, RFC 9068) of issuers that publish their keys, for tokens that issuers
+/// are asked about (RFC 7662), for client secrets and for client assertions (RFC 7523).
 pub struct Identity {
     issuer: String,
     builtin: Option<String>,
@@ -88,6 +90,7 @@ pub struct Identity {
     keys: keys::Keys,
     verified: verified::Verified,
     signer: Arc<dyn Signer>,
+    introspections: introspection::Introspections,
 }
 
 impl Identity {
@@ -109,6 +112,7 @@ impl Identity {
             builtin,
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
             inline: assertion::Inline::default(),
+            introspections: introspection::Introspections::new(http.clone(), Arc::clone(&options.clock)),
             keys: keys::Keys::new(http, set, options.clock),
             verified: verified::Verified::default(),
             signer: options.signer,
@@ -117,6 +121,13 @@ impl Identity {
 }
 
 impl Identity {
+    /// Lets issuers be asked about tokens, with client secrets that `opener` opens. Without it none is.
+    #[must_use]
+    pub fn with_secrets(mut self, opener: Opener) -> Self {
+        self.introspections.open_by(opener);
+        self
+    }
+
     /// Issuers (by identifier) and servers' `jwks_uri`s whose keys could not be fetched last time, and how long the
     /// last good ones still serve.
     pub fn running_out(&self) -> Vec<(String, Duration)> {
@@ -177,5 +188,15 @@ impl TokenVerifier for Identity {
 
     fn nonce(&self, now: Timestamp) -> Option<String> {
         nonce::make(&*self.signer, now)
+    }
+
+    fn introspect<'a>(
+        &'a self,
+        catalogue: &'a Catalogue,
+        issuer: &'a Name,
+        token: &'a PresentedToken,
+        _role: Role,
+    ) -> BoxFuture<'a, Result<Arc<VerifiedToken>, Reason>> {
+        Box::pin(self.opaque(catalogue, issuer, token))
     }
 }

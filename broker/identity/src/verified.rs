@@ -114,6 +114,7 @@ mod tests {
             operators: false,
             id_jag: None,
             workloads_only: false,
+            trust: Default::default(),
         }
     }
 
@@ -135,6 +136,7 @@ mod tests {
             auth: Default::default(),
             act: Vec::new(),
             may_act: None,
+            vouched: Default::default(),
         })
     }
 

@@ -9,10 +9,12 @@ use procura_core::{
 };
 use procura_wire::{Digest, Name, Reason, TokenType};
 
-use crate::{BUILTIN, Identity, claims, jws::Unverified, verified};
+use crate::{BUILTIN, Identity, claims, introspection, jws::Unverified, verified};
 
 /// Longest token, bytes.
 pub(crate) const MAX_TOKEN: usize = 64 * 1024;
+/// Longest token that an issuer is asked about, bytes.
+const MAX_OPAQUE: usize = 4 * 1024;
 
 impl Identity {
     pub(crate) async fn token(
@@ -21,7 +23,9 @@ impl Identity {
         token: &PresentedToken,
         role: Role,
     ) -> Result<Arc<VerifiedToken>, Reason> {
-        if !token.declared.is_presentable() {
+        let id_token = token.declared == TokenType::IdToken;
+        // An ID token tells a client of its user's log-in; nobody acts by one.
+        if !token.declared.is_presentable() || (id_token && role != Role::Subject) {
             return Err(Reason::TokenTypeUnsupported);
         }
         if token.value.len() > MAX_TOKEN {
@@ -41,17 +45,55 @@ impl Identity {
     ) -> Result<Arc<VerifiedToken>, Reason> {
         let id = verified::id(text, declared, role);
         if let Some(known) = self.known(catalogue, id).await? {
+            self.still_active(catalogue, text, &known).await?;
             return Ok(known);
         }
         let jws = Unverified::parse(text)?;
         let (alias, issuer) = self.issuer(catalogue, jws.issuer()?, role)?;
-        jws.obeys(issuer)?;
+        jws.obeys(issuer, declared)?;
         let kid = jws.kid()?;
         let key = self.keys.find(catalogue, &issuer.issuer, kid).await?;
         key.verify(jws.algorithm, jws.signed, &jws.signature)?;
-        let token = Arc::new(claims::read(&jws.payload, alias, issuer)?);
-        self.verified.insert(id, &token, issuer, (kid.to_owned(), key.id));
-        Ok(token)
+        let mut verified = claims::read(&jws.payload, alias, issuer)?;
+        if declared == TokenType::IdToken {
+            verified = claims::id_token(verified, &jws.payload)?;
+        }
+        let verified = Arc::new(verified);
+        self.verified.insert(id, &verified, issuer, (kid.to_owned(), key.id));
+        self.still_active(catalogue, text, &verified).await?;
+        Ok(verified)
+    }
+
+    /// Where the issuer is asked about its JWTs too: whether it says that this one is active.
+    async fn still_active(&self, catalogue: &Catalogue, text: &str, token: &VerifiedToken) -> Result<(), Reason> {
+        let issuer = catalogue.issuers.get(&token.issuer).ok_or(Reason::JwtIssUntrusted)?;
+        if issuer.trust.asks_always() {
+            introspection::agrees(&*self.introspections.of(issuer, text).await?, token)?;
+        }
+        Ok(())
+    }
+
+    /// A token that is no JWT, as that issuer knows it.
+    pub(crate) async fn opaque(
+        &self,
+        catalogue: &Catalogue,
+        alias: &Name,
+        token: &PresentedToken,
+    ) -> Result<Arc<VerifiedToken>, Reason> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "its form is looked at before its issuer is asked"
+        )]
+        let text = token.value.expose();
+        if token.declared != TokenType::AccessToken || !introspection::is_opaque(text) {
+            return Err(Reason::JwtFormat);
+        }
+        if text.len() > MAX_OPAQUE {
+            return Err(Reason::ParamTooLarge);
+        }
+        let issuer = catalogue.issuers.get(alias).ok_or(Reason::JwtIssUntrusted)?;
+        let answer = self.introspections.of(issuer, text).await?;
+        introspection::token(&answer, alias, issuer).map(Arc::new)
     }
 
     /// A token verified before, if issuer and key are still what they were.

@@ -317,6 +317,7 @@ impl Asking {
             auth: case.auth.clone(),
             act: Vec::new(),
             may_act: None,
+            vouched: Default::default(),
         };
         let asserted_by = match case.actor {
             Some(_) => ActorAssertion::Act,

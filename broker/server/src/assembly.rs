@@ -95,7 +95,9 @@ pub(crate) async fn build(
         signer: Arc::clone(&workshop.signer),
         clock: Arc::clone(&clock),
     });
-    let identity = Arc::new(identity.map_err(Failure::usage)?);
+    let sources = Arc::clone(&workshop.sources);
+    let opener = Arc::new(move |reference: &str| sources.open(reference));
+    let identity = Arc::new(identity.map_err(Failure::usage)?.with_secrets(opener));
     let ledger = engine.ledger();
     let ports = Arc::new(Ports {
         tokens: Arc::clone(&identity) as _,

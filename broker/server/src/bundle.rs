@@ -89,6 +89,7 @@ impl Workshop {
         let loaded = loaded.map_err(|_| Rejected::Target("the bundle could not be checked".to_owned()))?;
         let (bundle, judge) = loaded.map_err(Rejected::Mistakes)?;
         self.check_held(judge.catalogue()).await?;
+        self.check_introspection(judge.catalogue())?;
         let staged = self.staged(judge.catalogue())?;
         let minters = self.minters(judge.catalogue(), &staged)?;
         let kept = self.ledger.keep_bundle(judge.digest(), bundle.content()).await;
@@ -122,6 +123,18 @@ impl Workshop {
             }
             false => Err(Rejected::Target(lost.join("\n"))),
         }
+    }
+
+    /// Refuses a bundle with an issuer that is asked about tokens with a secret that may not be read.
+    fn check_introspection(&self, catalogue: &Catalogue) -> Result<(), Rejected> {
+        for (name, issuer) in &catalogue.issuers {
+            let Some(introspection) = &issuer.trust.introspection else {
+                continue;
+            };
+            let opened = self.sources.open(&introspection.secret);
+            opened.map_err(|error| Rejected::Target(format!("issuers/{name}.toml: {error}")))?;
+        }
+        Ok(())
     }
 
     /// The bundle whose predecessors were withdrawn last, as far as it can be read; none where `unless` was settled ever.

@@ -15,8 +15,8 @@ pub use credential::{AwsCredential, PostgresCredential, VaultCredential};
 pub use digest::{Digest, MalformedDigest};
 pub use form::{Form, FormFault, unescape};
 pub use message::{
-    ErrorBody, IntrospectionResponse, RevocationResponse, RevocationStatus, TokenResponse, UseOutcome, UseReport,
-    UseReports,
+    ErrorBody, IntrospectionResponse, Needs, RevocationResponse, RevocationStatus, TokenResponse, UseOutcome,
+    UseReport, UseReports,
 };
 pub use name::{MalformedName, Name, QualifiedId};
 pub use reason::{OAuthError, Reason};

@@ -31,6 +31,21 @@ pub struct TokenResponse {
     pub per_call: bool,
 }
 
+/// What a better subject token must have, so that an MCP server can ask its caller for one (RFC 9470 section 3, RFC 6750
+/// section 3.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// One of these, separated by spaces, the preferred one first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr_values: Option<String>,
+    /// Longest age of the log-in in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u64>,
+    /// All scopes that the operation requires, separated by spaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required_scope: Option<String>,
+}
+
 /// An error answer (RFC 6749 section 5.2) with our stable `reason`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
@@ -51,6 +66,9 @@ pub struct ErrorBody {
     /// In development mode only: the deciding rules and what would have matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Value>,
+    /// What a better subject token must have.
+    #[serde(flatten)]
+    pub needs: Needs,
 }
 
 /// How far a revocation came (our extension to RFC 7009).

@@ -23,6 +23,8 @@ pub enum OAuthError {
     InvalidDpopProof,
     /// 400; RFC 9449 section 8. 401 at `/v1` (section 9).
     UseDpopNonce,
+    /// 400; RFC 9470: the user must log in again, more strongly or anew.
+    InsufficientUserAuthentication,
     /// 401; RFC 6750 section 3.1, at `/v1`.
     InvalidToken,
     /// 403; RFC 6750 section 3.1, at `/v1`.
@@ -49,6 +51,7 @@ impl OAuthError {
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::NotFound => "not_found",
@@ -71,6 +74,7 @@ impl OAuthError {
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
+            | Self::InsufficientUserAuthentication
             | Self::InvalidAuthorizationDetails
             | Self::InvalidDpopProof
             | Self::UseDpopNonce => 400,
@@ -184,6 +188,12 @@ reasons! {
     SubjectClientMismatch = "subject.client_mismatch", InvalidRequest, "The token was issued to a client that may not present it here.";
     SubjectRevoked = "subject.revoked", InvalidRequest, "The session of this subject was ended; get a new token from its issuer.";
     SubjectSuspended = "subject.suspended", InvalidRequest, "The subject is suspended.";
+    SubjectTenantMismatch = "subject.tenant_mismatch", InvalidRequest, "The token belongs to an organisation that this server does not serve.";
+    AuthInsufficient = "auth.insufficient", InsufficientUserAuthentication, "The user must log in again as acr_values and max_age say.";
+    IntrospectInactive = "introspect.inactive", InvalidRequest, "The issuer says that the token is not active; get a new one.";
+    IntrospectUnavailable = "introspect.unavailable", TemporarilyUnavailable, "The issuer cannot be asked about the token.";
+    IntrospectTimeout = "introspect.timeout", TemporarilyUnavailable, "The issuer did not say in time whether the token is active.";
+    IntrospectUntrusted = "introspect.untrusted", TemporarilyUnavailable, "The answer about the token is not known to be of its issuer.";
     NameRefused = "name.refused", InvalidRequest, "A name in the token cannot be told from another one.";
     IdJagInvalid = "idjag.invalid", InvalidGrant, "The ID-JAG is not a valid one of an issuer that is trusted with them.";
     IdJagAudience = "idjag.audience", InvalidGrant, "The ID-JAG must have this broker's issuer identifier as its only audience.";
@@ -212,6 +222,8 @@ reasons! {
     GrantsNotMergeable = "grant.not_mergeable", InvalidScope, "These grants cannot go into one credential; ask for one at a time.";
     PolicyDenied = "policy.denied", InvalidScope, "No rule permits it, or a rule forbids it.";
     PolicyError = "policy.error", InvalidScope, "A rule could not be evaluated.";
+    ScopeInsufficient = "scope.insufficient", InvalidScope, "The subject token lacks a scope; required_scope names all that are needed.";
+    PolicyScopeUnknown = "policy.scope_unknown", InvalidScope, "The subject token does not say its scope; required_scope names what is needed.";
     PolicyRar = "policy.rar", InvalidAuthorizationDetails, "authorization_details do not fit the grant: see its parameters.";
     PolicyTtl = "policy.ttl", InvalidRequest, "requested_expires_in must be a whole number of seconds above zero.";
     TtlBelowMinimum = "ttl.below_minimum", InvalidRequest, "Less time is left than this kind of credential needs; get a fresh subject token or ask for more.";

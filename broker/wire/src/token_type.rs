@@ -10,14 +10,16 @@ pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchang
 /// The `grant_type` of an assertion (RFC 7523 section 2.1).
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// What a token is said to be. Subject and actor tokens may be `AccessToken` or `Jwt`;
-/// the others are what the broker issues.
+/// What a token is said to be. Subject and actor tokens may be `AccessToken` or `Jwt`,
+/// subject tokens also `IdToken`; the others are what the broker issues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TokenType {
     /// `urn:ietf:params:oauth:token-type:access_token`
     AccessToken,
     /// `urn:ietf:params:oauth:token-type:jwt`
     Jwt,
+    /// `urn:ietf:params:oauth:token-type:id_token`
+    IdToken,
     /// `urn:procura:token-type:postgres`: a credential document for PostgreSQL.
     Postgres,
     /// `urn:procura:token-type:aws`: temporary credentials of AWS, as `credential_process` prints them.
@@ -33,13 +35,21 @@ pub struct UnknownTokenType;
 
 impl TokenType {
     /// Every type that the broker knows.
-    pub const ALL: [Self; 5] = [Self::AccessToken, Self::Jwt, Self::Postgres, Self::Aws, Self::Vault];
+    pub const ALL: [Self; 6] = [
+        Self::AccessToken,
+        Self::Jwt,
+        Self::IdToken,
+        Self::Postgres,
+        Self::Aws,
+        Self::Vault,
+    ];
 
     /// The URI.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "urn:ietf:params:oauth:token-type:access_token",
             Self::Jwt => "urn:ietf:params:oauth:token-type:jwt",
+            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
             Self::Postgres => "urn:procura:token-type:postgres",
             Self::Aws => "urn:procura:token-type:aws",
             Self::Vault => "urn:procura:token-type:vault",
@@ -48,7 +58,7 @@ impl TokenType {
 
     /// Whether a subject or actor token may be declared as this.
     pub fn is_presentable(self) -> bool {
-        matches!(self, Self::AccessToken | Self::Jwt)
+        matches!(self, Self::AccessToken | Self::Jwt | Self::IdToken)
     }
 
     /// `token_type` of an answer that issues this: `Bearer`, or `N_A` where it is no OAuth access
@@ -56,7 +66,7 @@ impl TokenType {
     pub fn scheme(self) -> &'static str {
         match self {
             Self::AccessToken | Self::Jwt => "Bearer",
-            Self::Postgres | Self::Aws | Self::Vault => "N_A",
+            Self::IdToken | Self::Postgres | Self::Aws | Self::Vault => "N_A",
         }
     }
 }

@@ -156,6 +156,7 @@ fn subject() -> Result<Subject, Fault> {
             auth: LogIn::default(),
             act: vec![],
             may_act: None,
+            vouched: Default::default(),
         }),
     })
 }

@@ -50,6 +50,7 @@ pub fn target(kind: &'static Kind, settings: &Value, grant: &Value) -> Target {
         outlives_subject: false,
         per_call: false,
         forward_subject: false,
+        requires: Default::default(),
         params: BTreeMap::new(),
         settings: object(grant),
     };
@@ -285,5 +286,6 @@ fn token(issuer: Name) -> VerifiedToken {
         auth: LogIn::default(),
         act: Vec::new(),
         may_act: None,
+        vouched: Default::default(),
     }
 }

@@ -3,7 +3,7 @@
 
 use procura_wire::{QualifiedId, Reason};
 
-use super::{Admitted, bind, identify, refuse::Stop};
+use super::{Admitted, bind, demands, identify, refuse::Stop};
 use crate::{
     catalogue::Catalogue,
     identity::{Actor, ActorAssertion, Link, Principal, Subject, VerifiedToken},
@@ -26,13 +26,14 @@ pub(super) async fn resolve(
     let token = match &request.actor {
         Some(presented) => {
             let at_fault = |reason| Stop::param(reason, "actor_token");
-            let token = ports
-                .tokens
-                .verify(catalogue, presented, Role::Actor)
-                .await
-                .map_err(at_fault)?;
+            let verified = demands::verify(ports, admitted, presented, Role::Actor).await;
+            let token = verified.map_err(at_fault)?;
             identify::check_token(catalogue, &token, admitted.now).map_err(at_fault)?;
-            let resource = admitted.entry()?.resource.as_str();
+            let server = admitted.entry()?;
+            if token.vouched.tenant.is_some() {
+                demands::check_tenant(catalogue, server, &token).map_err(at_fault)?;
+            }
+            let resource = server.resource.as_str();
             let accepted = [ports.issuer.as_str(), resource];
             let wrong = |_| Stop::param(Reason::ActorAudience, "actor_token");
             identify::check_audience(catalogue, &token, &accepted).map_err(wrong)?;

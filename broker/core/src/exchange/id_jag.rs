@@ -16,6 +16,7 @@ use crate::{
     ledger::ReplayId,
     ports::Ports,
     request::{Details, TargetRef, TokenRequest},
+    trust::SKEW,
 };
 
 /// The assertion, for us and from whom it was issued to. Only then is its id used up.
@@ -69,7 +70,7 @@ fn once(issuer: &Issuer, token: &VerifiedToken) -> Option<Once> {
         b"\0",
         id,
     ]);
-    let until = token.expires + identify::SKEW;
+    let until = token.expires + SKEW;
     Some(Once {
         id: ReplayId { id, until },
         replayed: Reason::IdJagReplay,

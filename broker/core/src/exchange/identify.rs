@@ -1,12 +1,12 @@
 //! The second half of identity: subject and actor. Claims are looked at on each use, also where the
 //! signature was verified before.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use procura_wire::{Name, QualifiedId, Reason};
 
 use super::{
-    Admitted, actor, bind, id_jag, reads,
+    Admitted, actor, bind, demands, id_jag, reads,
     reads::same_uri,
     refuse::{Stop, suspended},
 };
@@ -17,10 +17,8 @@ use crate::{
     ledger::TokenFacts,
     ports::{Ports, Role},
     request::{PresentedSubject, TokenRequest},
+    trust::SKEW,
 };
-
-/// How far an issuer's clock may be ahead of ours.
-pub const SKEW: Duration = Duration::from_secs(30);
 
 /// Who takes part. What an ID-JAG says of target and scope goes into the request.
 pub(super) async fn identify(
@@ -33,11 +31,14 @@ pub(super) async fn identify(
     let (parameter, token) = match &request.subject {
         PresentedSubject::Token(presented) => {
             let at_fault = |reason| Stop::param(reason, "subject_token");
-            let verified = ports.tokens.verify(catalogue, presented, Role::Subject);
-            let token = verified.await.map_err(at_fault)?;
-            let resource = admitted.entry()?.resource.clone();
+            let verified = demands::verify(ports, admitted, presented, Role::Subject).await;
+            let token = verified.map_err(at_fault)?;
             check_token(catalogue, &token, admitted.now).map_err(at_fault)?;
-            check_audience(catalogue, &token, &[&resource]).map_err(at_fault)?;
+            // The audience of an ID token is its client, which must be one of those that its issuer's file lists.
+            if !token.vouched.id_token {
+                let resource = &admitted.entry()?.resource;
+                check_audience(catalogue, &token, &[resource]).map_err(at_fault)?;
+            }
             ("subject_token", token)
         }
         PresentedSubject::IdJag(assertion) => {
@@ -48,16 +49,20 @@ pub(super) async fn identify(
         }
     };
     let at_fault = |reason| Stop::param(reason, parameter);
+    demands::check_tenant(catalogue, admitted.entry()?, &token).map_err(at_fault)?;
     let principal = principal(catalogue, &token.issuer, &token.sub).map_err(at_fault)?;
     let subject = Subject { principal, token };
     note_subject(admitted, &subject);
     bind::check(catalogue, admitted, &subject.token).map_err(at_fault)?;
+    let log_in = demands::check_log_in(catalogue, &subject, admitted.now);
+    log_in.map_err(|needs| Stop::needs(Reason::AuthInsufficient, needs))?;
 
     let actor = actor::resolve(ports, admitted, &subject, request).await?;
     let draft = &mut admitted.draft;
     draft.facts.actor_asserted_by = Some(actor.asserted_by);
     draft.clear.actor.clone_from(&actor.agent);
     draft.clear.chain.clone_from(&actor.chain);
+    draft.clear.chain_asserted = actor.assertions(&subject.token, &ports.issuer);
 
     let caller = Caller {
         server: admitted.server.clone(),
@@ -83,12 +88,21 @@ pub(super) fn token_facts(caller: &Caller) -> TokenFacts {
     }
 }
 
-/// Times and client of a verified token, under its issuer's rules as they are now.
+/// Times, client and organisation of a verified token, under its issuer's rules as they are now.
 pub fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let issuer = catalogue.issuers.get(&token.issuer).ok_or(Reason::JwtIssUntrusted)?;
     check_times(issuer, token, now)?;
+    let tenant = issuer.trust.tenant.as_ref();
+    let fits = tenant.is_none_or(|tenant| match (&tenant.value, &token.vouched.tenant) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(only), Some(tenant)) => only == tenant,
+    });
+    if !fits {
+        return Err(Reason::SubjectTenantMismatch);
+    }
     match (&issuer.clients, &token.client) {
-        (None, _) => Ok(()),
+        (None, _) if !token.vouched.id_token => Ok(()),
         (Some(allowed), Some(client)) if allowed.contains(client) => Ok(()),
         _ => Err(Reason::SubjectClientMismatch),
     }
@@ -145,6 +159,9 @@ fn note_subject(admitted: &mut Admitted, subject: &Subject) {
     facts.issuer = Some(token.issuer.clone());
     facts.groups = token.groups.iter().cloned().collect();
     facts.auth = Some(token.auth.clone());
+    facts.introspected = token.vouched.introspected;
+    facts.id_token = token.vouched.id_token;
+    facts.tenant.clone_from(&token.vouched.tenant);
     clear.subject = Some(subject.principal.clone());
     clear.iss = Some(token.iss.clone());
     clear.sub = Some(token.sub.clone());

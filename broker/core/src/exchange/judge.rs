@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use procura_wire::{Name, Reason};
 
 use super::{
-    Admitted, reads,
+    Admitted, demands, reads,
     refuse::{Stop, note_verdict},
     session,
 };
@@ -87,6 +87,7 @@ pub(super) async fn judge(
     for (grant, _) in &grants {
         decide(admitted, &Question { grant, ..question })?;
     }
+    demands::check_required(catalogue, &caller, request.tool.as_deref(), &grants, admitted.now)?;
     let plan = Plan {
         target: name.clone(),
         grants: admitted.draft.facts.grants.clone(),

@@ -5,6 +5,7 @@ mod actor;
 mod admit;
 mod bind;
 mod check;
+mod demands;
 mod id_jag;
 mod identify;
 mod judge;
@@ -20,8 +21,9 @@ use serde_json::Value;
 
 pub(crate) use admit::use_up;
 pub use admit::{Admitted, admit, admit_at_once};
+pub(crate) use demands::check_log_in;
+pub use identify::check_token;
 pub(crate) use identify::principal;
-pub use identify::{SKEW, check_token};
 pub(crate) use mint::UNDO_WAIT;
 pub use reads::same_uri;
 pub use refuse::{Explanation, Refused};

@@ -1,6 +1,6 @@
 //! The way out without a credential: undo what may exist, record the refusal, then answer it.
 
-use procura_wire::{QualifiedId, Reason};
+use procura_wire::{Needs, QualifiedId, Reason};
 use serde::Serialize;
 
 use super::{Admitted, admit::use_up};
@@ -24,6 +24,8 @@ pub struct Refused {
     pub issuance: Option<IssuanceId>,
     /// What decided: for the log, and for answers in development mode only.
     pub explanation: Option<Explanation>,
+    /// What a token must have for it to be issued.
+    pub needs: Option<Box<Needs>>,
 }
 
 impl Refused {
@@ -34,6 +36,7 @@ impl Refused {
             param: None,
             issuance: None,
             explanation: None,
+            needs: None,
         }
     }
 }
@@ -56,6 +59,8 @@ pub(super) struct Stop {
     pub(super) param: Option<&'static str>,
     /// Boxed, because most refusals have none.
     pub(super) lease: Option<Box<LeaseStep>>,
+    /// What a token must have for it to go on.
+    pub(super) needs: Option<Box<Needs>>,
 }
 
 impl Stop {
@@ -64,12 +69,22 @@ impl Stop {
             reason,
             param: None,
             lease: None,
+            needs: None,
         }
     }
 
     pub(super) fn param(reason: Reason, param: &'static str) -> Self {
         Self {
             param: Some(param),
+            ..Self::of(reason)
+        }
+    }
+
+    /// A better token is needed.
+    pub(super) fn needs(reason: Reason, needs: Box<Needs>) -> Self {
+        Self {
+            param: Some("subject_token"),
+            needs: Some(needs),
             ..Self::of(reason)
         }
     }
@@ -162,6 +177,7 @@ fn answer(admitted: Admitted, stop: Stop, recorded: Result<(), AppendError>) -> 
             reason: stop.reason,
             param: stop.param,
             issuance: Some(draft.id),
+            needs: stop.needs,
             explanation: by_rules(stop.reason).then(|| Explanation {
                 reason: stop.reason.code(),
                 rules: draft.facts.rules,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     Timestamp,
-    identity::{ActorAssertion, ClientAuthMethod, Confirmation, Link, LogIn, Principal},
+    identity::{ActorAssertion, ClientAuthMethod, Confirmation, Link, LinkAssertion, LogIn, Principal},
     ids::{IssuanceId, SessionId},
     judgement::{NearMiss, SessionFacts},
     kind::Rights,
@@ -114,6 +114,15 @@ pub struct Facts {
     /// Whether the key of a bound subject or actor token was proved; of two the weaker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
+    /// The subject's issuer said within the last 30 s that the token is active.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub introspected: bool,
+    /// The subject token is an ID token.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub id_token: bool,
+    /// The organisation that the subject belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 /// How a server proved itself.
@@ -178,6 +187,9 @@ pub struct Clear {
     /// Parameters of the plan.
     #[serde(skip_serializing_if = "Params::is_empty")]
     pub params: Params,
+    /// Who asserted each link of the chain, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain_asserted: Vec<LinkAssertion>,
 }
 
 /// One right of a credential.

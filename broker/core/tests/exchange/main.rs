@@ -3,6 +3,7 @@
 
 mod actors;
 mod bound;
+mod demands;
 mod fair;
 mod fakes;
 mod id_jag;
@@ -13,6 +14,7 @@ mod permits;
 mod reuse;
 mod rotating;
 mod undoing;
+mod vouching;
 mod whois;
 mod withdrawn;
 mod world;

@@ -49,6 +49,7 @@ fn grant(params: &[(&str, ParamSpec)]) -> Grant {
         outlives_subject: false,
         per_call: false,
         forward_subject: false,
+        requires: Default::default(),
         params: params
             .iter()
             .map(|(name, spec)| ((*name).to_owned(), spec.clone()))
@@ -85,6 +86,7 @@ pub(crate) fn catalogue() -> Catalogue {
         operators: false,
         id_jag: None,
         workloads_only: false,
+        trust: Default::default(),
     };
     let agent = |sub: &str| Agent {
         issuer: name("corp"),
@@ -107,6 +109,7 @@ pub(crate) fn catalogue() -> Catalogue {
         session_ttl: Duration::from_secs(8 * 3600),
         introspects: BTreeSet::new(),
         suspended: false,
+        subjects: Default::default(),
     };
     let team = ParamSpec {
         ty: ParamType::Set(None),
@@ -173,6 +176,7 @@ pub(crate) fn token(clock: &ManualClock) -> VerifiedToken {
         auth: LogIn::default(),
         act: Vec::new(),
         may_act: None,
+        vouched: Default::default(),
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn server(auth: ServerAuth) -> Server {
         session_ttl: Duration::from_secs(3600),
         introspects: Default::default(),
         suspended: false,
+        subjects: Default::default(),
     }
 }
 

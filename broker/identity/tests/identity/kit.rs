@@ -35,6 +35,7 @@ use procura_core::{
 use procura_identity::{Builtin, HttpOptions, Identity, IdentityOptions};
 use procura_wire::{Digest, Reason, Secret, TokenType};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 pub(crate) const OURS: &str = "https://procura.example.com";
 pub(crate) const RESOURCE: &str = "https://tickets.example.com/mcp";
@@ -48,11 +49,20 @@ pub(crate) fn b64(bytes: impl AsRef<[u8]>) -> String {
 
 /// A clock that goes when it is told to.
 #[derive(Default)]
-pub(crate) struct TestClock(AtomicU64);
+pub(crate) struct TestClock {
+    seconds: AtomicU64,
+    /// Wakes who waits already.
+    bell: Arc<Notify>,
+}
 
 impl TestClock {
     pub(crate) fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Ends every wait that has begun.
+    pub(crate) fn ring(&self) {
+        self.bell.notify_waiters();
     }
 }
 
@@ -62,11 +72,12 @@ impl Clock for TestClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_secs(self.0.load(Ordering::SeqCst))
+        Duration::from_secs(self.seconds.load(Ordering::SeqCst))
     }
 
     fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
+        let bell = Arc::clone(&self.bell);
+        Box::pin(async move { bell.notified().await })
     }
 }
 
@@ -220,7 +231,7 @@ impl Answer {
         }
     }
 
-    fn respond(self) -> Response {
+    pub(crate) fn respond(self) -> Response {
         let body = match self.body {
             Some(bytes) => Body::from(bytes),
             None => Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>()),
@@ -324,6 +335,7 @@ pub(crate) fn issuer(url: &str) -> Issuer {
         operators: false,
         id_jag: None,
         workloads_only: false,
+        trust: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@ mod cache;
 mod claims;
 #[cfg(test)]
 mod clients;
+mod desk;
 #[cfg(test)]
 mod dpop;
 #[cfg(test)]
@@ -16,6 +17,10 @@ mod fetching;
 mod hostile;
 #[cfg(test)]
 mod id_jag;
+mod id_tokens;
+#[cfg(test)]
+mod introspection;
+#[cfg(test)]
 mod issuers;
 #[cfg(test)]
 mod keys;

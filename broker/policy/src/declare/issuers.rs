@@ -9,7 +9,7 @@ use std::{
 use procura_core::catalogue::{Algorithm, Groups, IdJagUse, Issuer, TokenTyp};
 
 use super::{
-    Around,
+    Around, trust,
     workload::{PRESETS, Preset},
 };
 use crate::{
@@ -70,7 +70,8 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
     if let (Some(item), true, true) = (operators, is_of_operators, workloads_only) {
         item.mistake("its tokens are workloads' only; write workloads_only = false if operators log in there");
     }
-    Some(Issuer {
+    let trust = trust::of_issuer(table, around);
+    let issuer = Issuer {
         issuer: url.unwrap_or_default().to_owned(),
         algorithms: match algorithms {
             Some(algorithms) => algorithms.unwrap_or_default(),
@@ -92,7 +93,10 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Issuer>
         max_token_lifetime: lifetime.unwrap_or(preset.map_or(DAY, Preset::max_token_lifetime)),
         operators: is_of_operators,
         workloads_only,
-    })
+        trust: trust?,
+    };
+    trust::check(table, &issuer);
+    Some(issuer)
 }
 
 fn identifier(text: &str, options: Options) -> Result<(), String> {

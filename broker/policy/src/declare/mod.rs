@@ -5,11 +5,12 @@ mod client_keys;
 mod issuers;
 mod servers;
 mod targets;
+mod trust;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use procura_core::{catalogue::Catalogue, kind::Kind};
+use procura_core::{catalogue::Catalogue, kind::Kind, trust::Trust};
 use procura_wire::{Name, QualifiedId};
 
 use crate::{
@@ -28,6 +29,8 @@ pub(crate) struct Around<'a> {
     pub(crate) servers: Vec<Name>,
     /// Grants of each target whose file could be read.
     pub(crate) grants: BTreeMap<Name, BTreeSet<String>>,
+    /// How far each issuer whose file could be read is trusted.
+    pub(crate) trusted: BTreeMap<Name, Trust>,
     pub(crate) seen: Seen,
 }
 
@@ -48,6 +51,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         targets: names(bundle, "targets"),
         servers: names(bundle, "servers"),
         grants: BTreeMap::new(),
+        trusted: BTreeMap::new(),
         seen: Seen::default(),
     };
     let abandoned = format(bundle, &mut mistakes);
@@ -62,6 +66,8 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
     let issuers = folder(bundle, "issuers", &mut mistakes, &mut readable, |table| {
         issuers::read(table, &around)
     });
+    let trusted = |(name, issuer): (&Name, &procura_core::catalogue::Issuer)| (name.clone(), issuer.trust.clone());
+    around.trusted = issuers.iter().map(trusted).collect();
     let agents = folder(bundle, "agents", &mut mistakes, &mut readable, |table| {
         agents::read(table, &around)
     });
@@ -220,6 +226,20 @@ pub(crate) fn resource(text: &str) -> Result<(), String> {
         return Err(format!("`{text}`: write scheme and host in lower case"));
     }
     Ok(())
+}
+
+/// Where a secret is kept, `NAME:PATH`.
+fn reference<'d>(item: Item<'d>) -> Option<&'d str> {
+    let text = item.text()?;
+    let fits = text
+        .split_once(':')
+        .is_some_and(|(name, path)| name.parse::<Name>().is_ok() && !path.is_empty());
+    if !fits {
+        item.mistake(format!(
+            "`{text}` is no reference; write NAME:PATH, for example vault:kv/prod/name"
+        ));
+    }
+    Some(text)
 }
 
 /// Every group that some issuer's tokens can carry.

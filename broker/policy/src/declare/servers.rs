@@ -8,7 +8,7 @@ use std::{
 use procura_core::catalogue::{SecretHash, Server, ServerAuth};
 use procura_wire::{Digest, QualifiedId};
 
-use super::{Around, client_keys, workload};
+use super::{Around, client_keys, trust, workload};
 use crate::table::{Item, Table};
 
 const SESSION: Duration = Duration::from_secs(8 * 3600);
@@ -31,7 +31,8 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server>
     );
     let auth = auth.and_then(|item| auth_of(item, around));
     let own = table.take("grants").and_then(|item| grants(item, around));
-    let tools = tools(table, around);
+    let mut subjects = trust::of_server(table, around);
+    let tools = tools(table, around, &mut subjects.tool_scopes);
     let session_ttl = table.take("session_ttl").and_then(Item::duration);
     let introspects = table.take("introspects").and_then(Item::texts).unwrap_or_default();
     let introspects = introspects
@@ -50,10 +51,15 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server>
         session_ttl: session_ttl.unwrap_or(SESSION),
         introspects: introspects.collect(),
         suspended: table.flag("suspended"),
+        subjects,
     })
 }
 
-fn tools(table: &mut Table<'_>, around: &Around<'_>) -> BTreeMap<String, BTreeSet<QualifiedId>> {
+fn tools(
+    table: &mut Table<'_>,
+    around: &Around<'_>,
+    scopes: &mut BTreeMap<String, BTreeSet<String>>,
+) -> BTreeMap<String, BTreeSet<QualifiedId>> {
     let mut tools = BTreeMap::new();
     for (name, item) in table.named("tools") {
         let fits = (1..=128).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_graphic() && c != b'/');
@@ -64,6 +70,9 @@ fn tools(table: &mut Table<'_>, around: &Around<'_>) -> BTreeMap<String, BTreeSe
         let own = tool
             .need("grants", "[\"github/read-issues\"]")
             .and_then(|item| grants(item, around));
+        if let Some(required) = tool.take("requires_scope").and_then(trust::scopes) {
+            scopes.insert(name.to_owned(), required);
+        }
         tool.finish();
         tools.insert(name.to_owned(), own.unwrap_or_default());
     }

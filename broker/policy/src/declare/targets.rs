@@ -13,7 +13,7 @@ use procura_core::{
 use procura_wire::Name;
 use serde_json::{Map, Value};
 
-use super::Around;
+use super::{Around, trust};
 use crate::table::{Item, Table};
 
 pub(crate) const RISKS: [(&str, Risk); 3] = [
@@ -94,18 +94,7 @@ fn source_of(item: Option<Item<'_>>, kind: &Kind, table: &Table<'_>) -> Option<S
             item.mistake(format!("the kind {} needs no source; remove it", kind.name));
             None
         }
-        (item, _) => {
-            let text = item?.text()?;
-            let fits = text
-                .split_once(':')
-                .is_some_and(|(name, path)| name.parse::<Name>().is_ok() && !path.is_empty());
-            if !fits {
-                item?.mistake(format!(
-                    "`{text}` is no reference; write NAME:PATH, for example vault:kv/prod/name"
-                ));
-            }
-            Some(text.to_owned())
-        }
+        (item, _) => super::reference(item?).map(str::to_owned),
     }
 }
 
@@ -195,6 +184,7 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
             kind.name
         ));
     }
+    let requires = trust::of_grant(&mut table);
     let declared = table.named("params");
     let count = declared.len();
     let params: BTreeMap<_, _> = declared
@@ -214,6 +204,7 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
         outlives_subject,
         per_call,
         forward_subject: forward.and_then(Item::bool).unwrap_or(false),
+        requires,
         params,
         settings: settings?,
     };

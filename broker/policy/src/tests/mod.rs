@@ -7,6 +7,7 @@ mod laws;
 mod many;
 mod mistakes;
 mod traps;
+mod trust;
 
 use std::{collections::BTreeMap, time::Duration};
 

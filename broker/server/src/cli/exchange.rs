@@ -266,7 +266,9 @@ fn vault(response: &TokenResponse) -> Result<Vec<(&'static str, String)>, Failur
 #[expect(clippy::disallowed_methods, reason = "the user asked to see the credential")]
 fn variables(response: TokenResponse) -> Result<String, Failure> {
     let pairs = match response.issued_token_type {
-        TokenType::AccessToken | TokenType::Jwt => vec![("ACCESS_TOKEN", response.access_token.expose().to_owned())],
+        TokenType::AccessToken | TokenType::Jwt | TokenType::IdToken => {
+            vec![("ACCESS_TOKEN", response.access_token.expose().to_owned())]
+        }
         TokenType::Postgres => {
             let login = postgres(&response)?;
             vec![
@@ -296,7 +298,9 @@ fn variables(response: TokenResponse) -> Result<String, Failure> {
 #[expect(clippy::disallowed_methods, reason = "the user asked to see the credential")]
 fn url(response: TokenResponse) -> Result<String, Failure> {
     match response.issued_token_type {
-        TokenType::AccessToken | TokenType::Jwt => Err(Failure::usage("a token has no URL; use --format json or env")),
+        TokenType::AccessToken | TokenType::Jwt | TokenType::IdToken => {
+            Err(Failure::usage("a token has no URL; use --format json or env"))
+        }
         TokenType::Postgres => Ok(postgres(&response)?.url.expose().to_owned()),
         TokenType::Aws => Err(Failure::usage("a session of AWS has no URL; use --format json or env")),
         TokenType::Vault => Err(Failure::usage("a secret of Vault has no URL; use --format json")),

@@ -236,6 +236,7 @@ fn subject(catalogue: &Catalogue, alias: &Name, user: &str, now: Timestamp) -> S
             },
             act: vec![],
             may_act: None,
+            vouched: Default::default(),
         }),
     }
 }

@@ -69,7 +69,12 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
         true => (&[TOKEN_EXCHANGE, JWT_BEARER], &[ID_JAG_PROFILE]),
         false => (&[TOKEN_EXCHANGE], &[]),
     };
-    let presentable: Vec<_> = TokenType::ALL.into_iter().filter(|ty| ty.is_presentable()).collect();
+    let mut issuers = snapshot.judge.catalogue().issuers.values();
+    let id_tokens = issuers.any(|issuer| issuer.trust.id_tokens);
+    let presentable = TokenType::ALL.into_iter().filter(|ty| ty.is_presentable());
+    let presentable: Vec<_> = presentable
+        .filter(|ty| id_tokens || *ty != TokenType::IdToken)
+        .collect();
     cached(Json(json!({
         "issuer": issuer,
         "token_endpoint": token_endpoint(issuer),

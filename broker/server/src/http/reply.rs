@@ -11,7 +11,7 @@ use procura_core::{
     ids::{IssuanceId, SessionId},
     possession::scheme,
 };
-use procura_wire::{ErrorBody, FormFault, Name, OAuthError, Reason, TokenType};
+use procura_wire::{ErrorBody, FormFault, Name, Needs, OAuthError, Reason, TokenType};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -42,6 +42,7 @@ pub(crate) struct Refusal {
     param: Option<&'static str>,
     issuance: Option<IssuanceId>,
     explanation: Option<Explanation>,
+    needs: Option<Box<Needs>>,
     challenge: Challenge,
 }
 
@@ -67,6 +68,7 @@ impl From<Reason> for Refusal {
             param: None,
             issuance: None,
             explanation: None,
+            needs: None,
             challenge: Challenge::None,
         }
     }
@@ -87,6 +89,7 @@ impl From<Refused> for Refusal {
             param: refused.param,
             issuance: refused.issuance,
             explanation: refused.explanation,
+            needs: refused.needs,
             ..refused.reason.into()
         }
     }
@@ -144,6 +147,7 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
         trace_id: trace.to_owned(),
         issuance_id: refusal.issuance.map(|id| id.to_string()),
         explanation,
+        needs: refusal.needs.as_deref().cloned().unwrap_or_default(),
     };
     let status = match (reason.error(), refusal.challenge) {
         // At a protected resource (RFC 9449 sections 7.1 and 9).
@@ -380,6 +384,7 @@ mod tests {
             reason: Reason::PolicyDenied,
             param: None,
             issuance: None,
+            needs: None,
             explanation: Some(Explanation {
                 rules: vec![],
                 near: vec![NearMiss {
@@ -390,6 +395,31 @@ mod tests {
             }),
         }
         .into()
+    }
+
+    #[tokio::test]
+    async fn req_112_a_log_in_that_does_not_suffice_is_answered_as_rfc_9470_has_it() {
+        let refusal = Refused {
+            needs: Some(Box::new(Needs {
+                acr_values: Some("urn:mfa urn:gold".to_owned()),
+                max_age: Some(900),
+                required_scope: None,
+            })),
+            ..Refused::unrecorded(Reason::AuthInsufficient)
+        };
+        insta::assert_snapshot!(shown(refused(&site(false), "abc", &refusal.into())).await, @r#"
+        400 Bad Request
+        content-type: application/json
+        {
+          "acr_values": "urn:mfa urn:gold",
+          "error": "insufficient_user_authentication",
+          "error_description": "The user must log in again as acr_values and max_age say.",
+          "error_uri": "https://broker.example.com/errors#auth.insufficient",
+          "max_age": 900,
+          "reason": "auth.insufficient",
+          "trace_id": "abc"
+        }
+        "#);
     }
 
     #[tokio::test]

@@ -73,6 +73,7 @@ fn grant(scopes: Value) -> Grant {
         outlives_subject: false,
         per_call: false,
         forward_subject: false,
+        requires: Default::default(),
         params: BTreeMap::new(),
         settings: [("scopes".to_owned(), scopes)].into_iter().collect(),
     }
@@ -112,6 +113,7 @@ fn caller() -> Caller {
         auth: Default::default(),
         act: Vec::new(),
         may_act: None,
+        vouched: Default::default(),
     };
     let link = |sub: &str| Link {
         sub: sub.into(),

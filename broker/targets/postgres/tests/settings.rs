@@ -23,6 +23,7 @@ fn target(tweak: impl Fn(&mut Value, &mut Value)) -> Target {
         outlives_subject: false,
         per_call: false,
         forward_subject: false,
+        requires: Default::default(),
         params: BTreeMap::new(),
         settings: object(&grant),
     };

@@ -11,6 +11,7 @@ mod dev;
 mod dev_postgres;
 mod dpop;
 mod explain;
+mod identities;
 mod issuers;
 mod keeper;
 mod kinds;
@@ -56,6 +57,10 @@ fn main() -> ExitCode {
         dpop::openid_client_and_the_library_prove_their_keys,
         explain::a_record_is_explained_by_the_bundle_that_decided,
         explain::a_bundle_is_given_to_operators_by_its_digest,
+        identities::a_token_that_keycloak_revoked_is_refused_although_it_is_signed,
+        identities::opaque_tokens_of_oidc_provider_are_taken_until_they_are_revoked,
+        identities::an_issuer_that_does_not_answer_holds_up_no_other,
+        identities::a_weak_log_in_and_a_lack_of_scope_are_told_what_suffices,
         issuers::keycloak_vouches_for_alice_at_the_mcp_server,
         issuers::keycloak_signs_with_a_new_key_after_a_rotation,
         issuers::oidc_provider_vouches_in_either_form,

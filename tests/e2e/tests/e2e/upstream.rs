@@ -1,6 +1,6 @@
 //! Tokens of real authorization servers, from the exchange to their end there.
 
-mod stage;
+pub(crate) mod stage;
 
 use procura_client::{Client, Credential, Error, Secret, Session};
 use procura_contract::github::{APP, FakeGithub, INSTALLATION, Quirk};

@@ -35,6 +35,7 @@ pub(crate) fn target(port: u16, database: &str, groups: &[&str], connections: i6
         outlives_subject: false,
         per_call: false,
         forward_subject: false,
+        requires: Default::default(),
         params: BTreeMap::new(),
         settings: object(json!({ "member_of": groups, "connection_limit": connections })),
     };
@@ -66,6 +67,7 @@ fn token(sub: &str) -> VerifiedToken {
         auth: LogIn::default(),
         act: Vec::new(),
         may_act: None,
+        vouched: Default::default(),
     }
 }
 

@@ -73,7 +73,7 @@ fn rule(issuer: &str) -> String {
     )
 }
 
-pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), Fault> {
+pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), Fault> {
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
@@ -140,7 +140,7 @@ pub(super) fn bundle(folder: &Path, keycloak: &Keycloak, issuer: &str) -> Result
     Ok(())
 }
 
-pub(super) fn audience(name: &str, key: &str, value: &str) -> Value {
+pub(crate) fn audience(name: &str, key: &str, value: &str) -> Value {
     json!({
         "name": name, "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
         "config": { key: value, "access.token.claim": "true", "id.token.claim": "false" },
