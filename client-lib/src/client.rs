@@ -15,7 +15,8 @@ use crate::{
     http::{Broker, Settings},
     identification::{Identification, PrivateKey},
     proof::ProofKey,
-    session::{Session, Slot},
+    session::Session,
+    slot::Slot,
     uses::Reporter,
 };
 

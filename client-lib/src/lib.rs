@@ -35,6 +35,7 @@ mod identification;
 mod key;
 mod proof;
 mod session;
+mod slot;
 mod uses;
 
 pub use client::{Builder, Client};

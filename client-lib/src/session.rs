@@ -1,9 +1,6 @@
 //! Sessions and what is asked for in them.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use procura_wire::{
     AwsCredential, PostgresCredential, Secret, TOKEN_EXCHANGE, TokenResponse, TokenType, VaultCredential,
@@ -20,6 +17,7 @@ use crate::{
     error::Error,
     http::{Post, TRIES},
     key::{Draft, Key},
+    slot::Slot,
 };
 
 /// One run of a subject, perhaps an agent, and this server.
@@ -29,41 +27,6 @@ pub struct Session {
     subject: Arc<Secret>,
     actor: Option<Arc<Secret>>,
     slot: Arc<Slot>,
-}
-
-/// What is remembered of a session between handles.
-#[derive(Default)]
-pub(crate) struct Slot {
-    state: Mutex<SlotState>,
-    /// Held by the first exchange, so that others do not open sessions beside it.
-    opening: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct SlotState {
-    id: Option<String>,
-    /// When the last credential ends.
-    end: Option<Instant>,
-}
-
-impl Slot {
-    pub(crate) fn is_live(&self) -> bool {
-        self.state().end.is_some_and(|end| Instant::now() < end)
-    }
-
-    fn id(&self) -> Option<String> {
-        self.state().id.clone()
-    }
-
-    fn remember<T>(&self, issued: &Issued<T>) {
-        let mut state = self.state();
-        state.id = Some(issued.session.clone());
-        state.end = state.end.max(Some(issued.end()));
-    }
-
-    fn state(&self) -> MutexGuard<'_, SlotState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A type of credential: how it is asked for and read.

@@ -13,6 +13,7 @@ mod once;
 mod permits;
 mod reuse;
 mod rotating;
+mod tokens;
 mod undoing;
 mod vouching;
 mod whois;

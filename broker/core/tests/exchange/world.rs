@@ -22,7 +22,10 @@ use procura_core::{
 use procura_wire::{Form, Name, QualifiedId, Secret, TokenType};
 use serde_json::{Map, Value};
 
-use crate::fakes::{Counter, EXTERNAL, FakeTarget, LOCAL, Reversed, Rules, Tokens};
+use crate::{
+    fakes::{Counter, EXTERNAL, FakeTarget, LOCAL, Reversed, Rules},
+    tokens::Tokens,
+};
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("name")

@@ -8,6 +8,7 @@ mod cache;
 mod claims;
 #[cfg(test)]
 mod clients;
+#[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod dpop;
@@ -17,6 +18,7 @@ mod fetching;
 mod hostile;
 #[cfg(test)]
 mod id_jag;
+#[cfg(test)]
 mod id_tokens;
 #[cfg(test)]
 mod introspection;
@@ -26,5 +28,7 @@ mod issuers;
 mod keys;
 #[cfg(test)]
 mod kit;
+#[cfg(test)]
+mod test_key;
 #[cfg(test)]
 mod workloads;

@@ -7,6 +7,7 @@ mod dpop;
 mod filters;
 mod listen;
 mod metadata;
+mod refusal;
 mod reply;
 mod speaking;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The one place where outcomes become OAuth JSON.
 
+pub(crate) use super::refusal::{Challenge, Refusal};
 use axum::{
     Json,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -7,11 +8,11 @@ use axum::{
 };
 use procura_core::{
     catalogue::Algorithm,
-    exchange::{Explanation, Issued, Refused},
+    exchange::Issued,
     ids::{IssuanceId, SessionId},
     possession::scheme,
 };
-use procura_wire::{ErrorBody, FormFault, Name, Needs, OAuthError, Reason, TokenType};
+use procura_wire::{ErrorBody, Name, OAuthError, Reason, TokenType};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,77 +23,6 @@ pub(crate) struct Site {
     pub(crate) issuer: String,
     /// Answers explain denials, requests from web pages are refused.
     pub(crate) dev: bool,
-}
-
-/// How a 401 asks for credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Challenge {
-    /// Not at all: the caller did not use the Authorization header.
-    None,
-    /// RFC 7617.
-    Basic,
-    /// RFC 6750 and RFC 9449 section 7.1, with the resource metadata of RFC 9728.
-    Bearer,
-}
-
-/// A refusal on its way out.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    reason: Reason,
-    param: Option<&'static str>,
-    issuance: Option<IssuanceId>,
-    explanation: Option<Explanation>,
-    needs: Option<Box<Needs>>,
-    challenge: Challenge,
-}
-
-impl Refusal {
-    pub(crate) fn with(self, challenge: Challenge) -> Self {
-        Self { challenge, ..self }
-    }
-
-    pub(crate) fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    /// Whether it happened before the caller was authenticated, so that no record tells of it.
-    pub(crate) fn is_unrecorded(&self) -> bool {
-        self.issuance.is_none()
-    }
-}
-
-impl From<Reason> for Refusal {
-    fn from(reason: Reason) -> Self {
-        Self {
-            reason,
-            param: None,
-            issuance: None,
-            explanation: None,
-            needs: None,
-            challenge: Challenge::None,
-        }
-    }
-}
-
-impl From<FormFault> for Refusal {
-    fn from(fault: FormFault) -> Self {
-        Self {
-            param: fault.param,
-            ..fault.reason.into()
-        }
-    }
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        Self {
-            param: refused.param,
-            issuance: refused.issuance,
-            explanation: refused.explanation,
-            needs: refused.needs,
-            ..refused.reason.into()
-        }
-    }
 }
 
 /// A successful exchange, as `procura_wire::TokenResponse` reads it.
@@ -208,6 +138,9 @@ mod tests {
     use procura_core::{identity::Confirmation, judgement::NearMiss};
     use procura_wire::{Secret, TokenResponse};
     use serde_json::json;
+
+    use procura_core::exchange::{Explanation, Refused};
+    use procura_wire::{FormFault, Needs};
 
     use super::*;
 

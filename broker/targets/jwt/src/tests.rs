@@ -25,7 +25,9 @@ use serde_json::{Value, json};
 
 use crate::{KIND, Keyring, SigningAlgorithm, new_set};
 
+mod bound;
 mod keyring;
+mod settings;
 
 const NOW: i64 = 1_795_165_200;
 const ISSUER: &str = "https://procura.example.com";
@@ -248,53 +250,6 @@ async fn req_046_a_token_carries_the_claims_of_rfc_9068() {
 }
 
 #[tokio::test]
-async fn req_081_req_085_a_token_is_bound_to_the_key_of_its_plan() {
-    let bench = Bench::of(target());
-    for (confirmation, cnf) in [
-        (Some(Confirmation::Jkt("t".into())), json!({"jkt": "t"})),
-        (Some(Confirmation::X5tS256("t".into())), json!({"x5t#S256": "t"})),
-        (None, Value::Null),
-    ] {
-        let plan = Plan {
-            confirmation,
-            ..plan(&["read"])
-        };
-        let minted = bench.mint(&plan, &caller()).await.expect("minted");
-        assert_eq!(bench.claims(&minted)["cnf"], cnf);
-    }
-}
-
-/// Signs tokens that are bound to nothing.
-struct Forgetful(Arc<Keyring>);
-
-impl Signer for Forgetful {
-    fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, procura_core::ports::SignError> {
-        let mut claims: Value = serde_json::from_slice(claims).expect("claims");
-        claims.as_object_mut().expect("claims").remove("cnf");
-        self.0.sign(typ, claims.to_string().as_bytes())
-    }
-
-    fn tags(&self, _: &[u8]) -> Vec<procura_wire::Digest> {
-        Vec::new()
-    }
-}
-
-#[tokio::test]
-async fn a_token_that_lost_its_binding_is_not_issued() {
-    let mut bench = Bench::of(target());
-    let forgetful = KindPorts {
-        signer: Arc::new(Forgetful(Arc::clone(&bench.keyring))),
-        ..ports(&bench.keyring, &["corp"])
-    };
-    bench.minter = (KIND.open)(&name("api"), &target(), forgetful).expect("minter");
-    let plan = Plan {
-        confirmation: Some(Confirmation::Jkt("t".into())),
-        ..plan(&["read"])
-    };
-    assert!(matches!(bench.mint(&plan, &caller()).await, Err(MintError::Failed(_))));
-}
-
-#[tokio::test]
 async fn what_is_reported_is_what_was_signed_and_within_the_plan() {
     let bench = Bench::of(target());
     for grants in [&["read"][..], &["write"], &["read", "write"]] {
@@ -422,27 +377,4 @@ async fn there_is_nothing_at_a_target() {
     let handle = Handle::new("abcd1234", IssuanceId(uuid::Uuid::from_u128(7)));
     assert!(bench.minter.undo(Undoable::by(&handle)).await.is_ok() && bench.minter.probe().await.is_ok());
     assert!(bench.minter.inventory().await.is_ok_and(|found| found.is_empty()));
-}
-
-#[test]
-fn settings_that_no_token_can_carry_are_load_errors() {
-    let faults = |target: &Target| -> Vec<&str> { (KIND.check)(target).iter().map(|fault| fault.key).collect() };
-    assert!(faults(&target()).is_empty());
-    for bad in [
-        json!([]),
-        json!([""]),
-        json!(["a b"]),
-        json!(["a\"b"]),
-        json!(["ä"]),
-        json!(["a\\b"]),
-    ] {
-        let mut target = target();
-        target.grants.insert(name("bad"), grant(bad.clone()));
-        assert_eq!(faults(&target), ["scopes"], "{bad}");
-    }
-    for bad in ["", "a b", "a\n"] {
-        let mut target = target();
-        target.settings.insert("audience".into(), json!(bad));
-        assert_eq!(faults(&target), ["audience"], "{bad:?}");
-    }
 }
