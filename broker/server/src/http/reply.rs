@@ -247,7 +247,7 @@ mod tests {
         401 Unauthorized
         content-type: application/json
         www-authenticate: Bearer realm="procura", error="invalid_token", resource_metadata="https://broker.example.com/.well-known/oauth-protected-resource/v1"
-        www-authenticate: DPoP realm="procura", algs="ES256 Ed25519 EdDSA RS256", error="invalid_token", resource_metadata="https://broker.example.com/.well-known/oauth-protected-resource/v1"
+        www-authenticate: DPoP realm="procura", algs="ES256 ES384 RS256 RS384 PS256 PS384 Ed25519 EdDSA", error="invalid_token", resource_metadata="https://broker.example.com/.well-known/oauth-protected-resource/v1"
         {
           "error": "invalid_token",
           "error_description": "Send a bearer token of an operator whose sole audience is this API.",
