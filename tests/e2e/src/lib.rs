@@ -11,6 +11,7 @@ pub mod http;
 pub mod issuer;
 pub mod keycloak;
 pub mod mcp;
+pub mod oauth_client;
 pub mod oidc_provider;
 pub mod openid_client;
 mod process;

@@ -128,6 +128,19 @@ impl Replica<'_> {
         .await
     }
 
+    /// Asks as the server that an assertion proves.
+    pub async fn exchange_asserting(
+        &self,
+        assertion: &str,
+        token: &str,
+        (target, grant): (&str, &str),
+    ) -> Result<Reply, Fault> {
+        let mut fields = http::exchange(token, target, grant);
+        let ty = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        fields.extend([("client_assertion_type", ty), ("client_assertion", assertion)]);
+        http::send(self.request(Method::POST, "/token").form(&fields)).await
+    }
+
     /// Takes a credential back as the server that it was issued to.
     pub async fn revoke(&self, issuance: &str) -> Result<Reply, Fault> {
         self.post("/revoke", &[("token", issuance), ("token_type_hint", "issuance")])

@@ -164,6 +164,20 @@ impl<'a> Site<'a> {
         self.issuer.token(name, RESOURCE, claims)
     }
 
+    /// A fresh token for the broker itself, as a platform makes it for what it runs.
+    pub fn workload(&self, sub: &str) -> Result<String, Fault> {
+        self.issuer.token(sub, &self.identifier, json!({}))
+    }
+
+    /// Makes a server's key into a file of the site; answers the line for the server's file.
+    pub fn new_key(&self, file: &str) -> Result<String, Fault> {
+        let made = run(
+            self.testbed.broker(),
+            &["server", "new-key", &self.path(file).to_string_lossy()],
+        )?;
+        Ok(made.lines().last().unwrap_or_default().to_owned())
+    }
+
     /// A fresh token of an operator.
     pub(crate) fn operator(&self) -> Result<String, Fault> {
         self.operator_with(json!({}))

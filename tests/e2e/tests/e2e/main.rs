@@ -6,6 +6,7 @@ use procura_e2e::{cases, harness};
 
 mod attacks;
 mod campaign;
+mod clients;
 mod crash;
 mod dev;
 mod dev_postgres;
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
     harness::main(&cases![
         attacks::every_request_ends_as_its_file_says_and_nothing_is_minted,
         attacks::every_bundle_is_judged_as_its_file_says,
+        clients::openid_client_and_authlib_sign_and_what_they_signed_serves_once,
+        clients::an_assertion_serves_once_at_all_replicas_and_a_denial_uses_it_up,
+        clients::the_library_signs_or_sends_its_platforms_token_and_reports_uses,
         crash::what_is_shipped_has_no_failpoints,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_sqlite,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_postgres,

@@ -5,7 +5,7 @@ use procura_wire::Secret;
 use serde_json::{Value, json};
 
 use super::{clear, verify};
-use crate::{Keyring, KeyringError, SigningAlgorithm, jwk::thumbprint, new_set, rotate};
+use crate::{Keyring, KeyringError, SigningAlgorithm, jwk::thumbprint, new_key, new_set, rotate};
 
 fn parsed(secret: &Secret) -> Value {
     serde_json::from_str(clear(secret)).expect("JSON")
@@ -23,6 +23,29 @@ fn thumbprint_is_that_of_rfc_7638() {
               awapJzKnqDKgw"
     });
     assert_eq!(thumbprint(&key), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+}
+
+#[test]
+fn req_078_of_a_new_key_only_the_private_half_is_a_secret() {
+    for algorithm in [
+        SigningAlgorithm::Es256,
+        SigningAlgorithm::Ed25519,
+        SigningAlgorithm::Rs256,
+    ] {
+        let (private, public) = new_key(algorithm).expect("key");
+        let private = parsed(&private);
+        let members: Vec<_> = private.as_object().into_iter().flatten().collect();
+        let secret = ["d", "p", "q", "dp", "dq", "qi"];
+        assert!(private["d"].is_string());
+        for (name, value) in members {
+            let shown = if secret.contains(&name.as_str()) {
+                &Value::Null
+            } else {
+                value
+            };
+            assert_eq!(&public[name], shown, "{name}");
+        }
+    }
 }
 
 #[test]
