@@ -13,7 +13,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use procura_wire::{Digest, Secret};
 use serde_json::json;
 
-use crate::error::Error;
+use crate::{error::Error, session::Session};
 
 /// A key that proofs are signed with, ES256. What the broker signs itself it binds to this key.
 pub struct ProofKey {
@@ -128,5 +128,20 @@ impl Proofs {
 
     pub(crate) fn remember(&self, nonce: &str) {
         *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonce.to_owned());
+    }
+}
+
+impl Session {
+    /// A proof for one request that uses a token which is bound to this client's key: the header `DPoP`, beside
+    /// `Authorization: DPoP`. The nonce is the one that the resource server asked for last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] where the client has no [`ProofKey`].
+    pub fn proof(&self, method: &str, uri: &str, token: &Secret, nonce: Option<&str>) -> Result<Secret, Error> {
+        let proofs = self.client.broker.proofs.as_ref();
+        let proofs =
+            proofs.ok_or_else(|| Error::Setting("give the client a key with Builder::proof_key".to_owned()))?;
+        proofs.key.proof(method, uri, Some(token), nonce)
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 /// One run of a subject, perhaps an agent, and this server.
 #[derive(Clone)]
 pub struct Session {
-    client: Arc<Inner>,
+    pub(crate) client: Arc<Inner>,
     subject: Arc<Secret>,
     actor: Option<Arc<Secret>>,
     slot: Arc<Slot>,
@@ -144,19 +144,6 @@ impl Session {
     /// The broker's id of the session, once it has answered.
     pub fn id(&self) -> Option<String> {
         self.slot.id()
-    }
-
-    /// A proof for one request that uses a token which is bound to this client's key: the header `DPoP`, beside
-    /// `Authorization: DPoP`. The nonce is the one that the resource server asked for last.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Setting`] where the client has no [`ProofKey`](crate::ProofKey).
-    pub fn proof(&self, method: &str, uri: &str, token: &Secret, nonce: Option<&str>) -> Result<Secret, Error> {
-        let proofs = self.client.broker.proofs.as_ref();
-        let proofs =
-            proofs.ok_or_else(|| Error::Setting("give the client a key with Builder::proof_key".to_owned()))?;
-        proofs.key.proof(method, uri, Some(token), nonce)
     }
 
     /// Asks for a bearer token that the broker signs itself: a target of kind `jwt`.

@@ -1,5 +1,6 @@
 //! Tests over whole bundles: a valid one and one tweak.
 
+mod bindings;
 mod decide;
 mod folder;
 mod laws;

@@ -10,10 +10,11 @@ use procura_core::{
     ids::{IssuanceId, SessionId},
     possession::scheme,
 };
-use procura_identity::DPOP_ALGORITHMS;
 use procura_wire::{ErrorBody, FormFault, Name, OAuthError, Reason, TokenType};
 use serde::Serialize;
 use serde_json::Value;
+
+use super::dpop;
 
 /// What answers need to know of the broker.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
             Challenge::Basic => set(header::WWW_AUTHENTICATE, r#"Basic realm="procura""#.to_owned()),
             Challenge::Bearer => {
                 set(header::WWW_AUTHENTICATE, bearer(site, reason));
-                set(header::WWW_AUTHENTICATE, dpop(site, reason));
+                set(header::WWW_AUTHENTICATE, dpop::challenge(site, reason));
             }
         }
     }
@@ -180,15 +181,8 @@ fn bearer(site: &Site, reason: Reason) -> String {
     format!(r#"Bearer realm="procura", {}"#, of_resource(site, reason))
 }
 
-fn dpop(site: &Site, reason: Reason) -> String {
-    let algorithms = DPOP_ALGORITHMS.join(" ");
-    format!(
-        r#"DPoP realm="procura", algs="{algorithms}", {}"#,
-        of_resource(site, reason)
-    )
-}
-
-fn of_resource(site: &Site, reason: Reason) -> String {
+/// What both challenges of the API say.
+pub(crate) fn of_resource(site: &Site, reason: Reason) -> String {
     format!(
         r#"error="{}", resource_metadata="{}""#,
         reason.error().as_str(),
@@ -201,7 +195,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use axum::body::to_bytes;
-    use procura_core::{identity::Confirmation, judgement::NearMiss};
+    use procura_core::judgement::NearMiss;
     use procura_wire::{Secret, TokenResponse};
     use serde_json::json;
 
@@ -319,43 +313,6 @@ mod tests {
           "trace_id": "abc"
         }
         "#);
-    }
-
-    #[tokio::test]
-    async fn req_086_a_fault_of_a_proof_is_400_at_the_token_endpoint_and_401_at_the_api() {
-        for reason in [Reason::DpopNonce, Reason::DpopReplay, Reason::DpopRequired] {
-            let at = |challenge| refused(&site(false), "abc", &Refusal::from(reason).with(challenge));
-            assert_eq!(at(Challenge::Basic).status(), StatusCode::BAD_REQUEST);
-            let api = at(Challenge::Bearer);
-            assert_eq!(api.status(), StatusCode::UNAUTHORIZED);
-            let mut challenges = api.headers().get_all(header::WWW_AUTHENTICATE).iter();
-            let error = format!("error=\"{}\"", reason.error().as_str());
-            let dpop = |value: &HeaderValue| {
-                let value = value.to_str().unwrap_or_default();
-                value.starts_with("DPoP ") && value.contains(&error) && value.contains("algs=\"ES256 ")
-            };
-            assert!(challenges.any(dpop), "{}", reason.code());
-        }
-    }
-
-    #[tokio::test]
-    async fn req_085_a_token_that_is_bound_to_a_dpop_key_says_so() {
-        let id = uuid::Uuid::from_u128(7);
-        let (dpop, certificate) = (Confirmation::Jkt("t".into()), Confirmation::X5tS256("t".into()));
-        for (bound, scheme) in [(Some(dpop), "DPoP"), (Some(certificate), "Bearer"), (None, "Bearer")] {
-            let answer = issued(&Issued {
-                value: Secret::new("t".to_owned()),
-                issued_type: TokenType::AccessToken,
-                confirmation: bound,
-                expires_in: 300,
-                scope: vec![],
-                details: None,
-                session: SessionId(id),
-                issuance: IssuanceId(id),
-                per_call: false,
-            });
-            assert!(shown(answer).await.contains(&format!(r#""token_type": "{scheme}""#)));
-        }
     }
 
     #[tokio::test]
