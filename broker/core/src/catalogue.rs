@@ -8,7 +8,13 @@ use std::{
 use procura_wire::{Digest, Name, QualifiedId, Reason};
 use serde_json::{Map, Value};
 
-use crate::{Timestamp, kind::Kind, params::ParamSpec};
+use crate::{
+    Timestamp,
+    certificate::{CertificateName, RegisteredKey},
+    kind::Kind,
+    params::ParamSpec,
+    spiffe::SpiffePattern,
+};
 
 /// Everything that a bundle declares, rules apart. Keys are file names without ending.
 #[derive(Debug, Clone, Default)]
@@ -122,6 +128,12 @@ pub struct Server {
 pub enum ServerAuth {
     /// `client_secret`: SHA-256 of one or two secrets.
     ClientSecret(Vec<SecretHash>),
+    /// `tls_client_auth`: the one name that its certificates carry.
+    TlsClient(CertificateName),
+    /// `self_signed_tls_client_auth`: the keys of its certificates.
+    SelfSigned(Vec<RegisteredKey>),
+    /// `spiffe`: the ids of its workloads.
+    Spiffe(SpiffePattern),
     /// `builtin:dev`: the secret that `procura dev` made at start.
     BuiltinDev,
 }

@@ -2,6 +2,7 @@
 //! recovery. It decides and records; it knows no runtime, no database, no HTTP, no file and no Cedar.
 
 pub mod catalogue;
+pub mod certificate;
 pub mod exchange;
 pub mod identity;
 pub mod ids;
@@ -18,6 +19,7 @@ pub mod request;
 pub mod revoke;
 pub mod rotate;
 pub mod source;
+pub mod spiffe;
 pub mod staged;
 pub mod undo;
 pub mod uses;

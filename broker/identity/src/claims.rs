@@ -70,7 +70,7 @@ fn sub(claims: &Map<String, Value>) -> Result<String, Reason> {
     }
 }
 
-fn audience(claims: &Map<String, Value>) -> Result<Vec<String>, Reason> {
+pub(crate) fn audience(claims: &Map<String, Value>) -> Result<Vec<String>, Reason> {
     let audience = match claims.get("aud") {
         None => return Err(Reason::JwtClaimMissing),
         Some(Value::String(one)) => vec![one.clone()],
@@ -101,7 +101,7 @@ fn groups(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -> Result<
     Ok(mapped.map(|group| QualifiedId::new(alias.clone(), group)).collect())
 }
 
-fn text(claims: &Map<String, Value>, name: &str) -> Result<Option<String>, Reason> {
+pub(crate) fn text(claims: &Map<String, Value>, name: &str) -> Result<Option<String>, Reason> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -122,7 +122,7 @@ fn texts<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<impl Iterator
 }
 
 /// A NumericDate (RFC 7519 section 2); fractions are cut off.
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Reason> {
+pub(crate) fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Reason> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };

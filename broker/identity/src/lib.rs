@@ -2,6 +2,9 @@
 
 mod act;
 mod address;
+mod anchors;
+mod cached;
+mod certified;
 mod claims;
 mod client;
 mod discovery;
@@ -9,7 +12,10 @@ mod http;
 mod jwk;
 mod jws;
 mod keys;
+mod leaf;
 mod roca;
+mod spiffe;
+mod svid;
 mod verified;
 mod verify;
 
@@ -18,13 +24,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use procura_core::{
     Timestamp,
     catalogue::Catalogue,
-    identity::{AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken},
+    identity::{
+        AssertionType, AuthenticatedServer, ClientCredentials, PeerCertificates, PresentedToken, VerifiedToken,
+    },
     ports::{BoxFuture, Clock, Role, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 
 pub use http::HttpOptions;
+pub use spiffe::BundleSource;
 
 /// What an issuer's file says instead of a URL for the issuer of development mode.
 const BUILTIN: &str = "builtin:dev";
@@ -39,8 +49,19 @@ pub struct IdentityOptions {
     pub builtin: Option<Builtin>,
     /// SHA-256 of the secrets of servers whose `auth` is `builtin:dev`. Those without one are refused.
     pub dev_secrets: BTreeMap<Name, Digest>,
+    /// Who vouches for certificates and workloads of servers.
+    pub vouchers: Vouchers,
     /// Time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Who vouches for certificates and workloads of servers. The default trusts nobody.
+#[derive(Debug, Default)]
+pub struct Vouchers {
+    /// Roots for `tls_client_auth`, PEM.
+    pub client_ca: Option<String>,
+    /// Bundles by the name of their trust domain.
+    pub trust_domains: BTreeMap<String, BundleSource>,
 }
 
 /// The issuer of development mode, whose keys are known without a fetch.
@@ -63,6 +84,9 @@ pub enum IdentityError {
     /// An entry of `extra_ca` holds no certificate, or one that cannot be read.
     #[error("an entry of extra_ca is not certificates in PEM")]
     ExtraCa,
+    /// `client_ca` holds no certificate, or one that cannot be read.
+    #[error("client_ca is not certificates in PEM")]
+    ClientCa,
     /// The key set of the builtin issuer is not acceptable.
     #[error("the key set of the builtin issuer is not acceptable: {}", .0.code())]
     Builtin(Reason),
@@ -75,12 +99,14 @@ pub struct Identity {
     clients: client::Clients,
     keys: keys::Keys,
     verified: verified::Verified,
+    client_ca: anchors::Anchors,
+    spiffe: spiffe::TrustDomains,
 }
 
 impl Identity {
     /// Makes the one HTTP client; fetches nothing yet.
     pub fn new(options: IdentityOptions) -> Result<Self, IdentityError> {
-        let http = http::Http::new(options.http)?;
+        let http = Arc::new(http::Http::new(options.http)?);
         let (builtin, set) = match options.builtin {
             Some(Builtin {
                 issuer_identifier,
@@ -91,7 +117,11 @@ impl Identity {
             }
             None => (None, None),
         };
+        let clock = Arc::clone(&options.clock);
+        let spiffe = spiffe::TrustDomains::new(Arc::clone(&http), clock, options.vouchers.trust_domains);
         Ok(Self {
+            client_ca: client_ca(options.vouchers.client_ca.as_deref())?,
+            spiffe,
             issuer: options.issuer,
             builtin,
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
@@ -101,11 +131,23 @@ impl Identity {
     }
 }
 
+/// Roots in PEM; `None` trusts nobody.
+fn client_ca(pem: Option<&str>) -> Result<anchors::Anchors, IdentityError> {
+    let roots = pem.map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>());
+    let roots = roots.transpose().map_err(|_| IdentityError::ClientCa)?;
+    if roots.as_ref().is_some_and(Vec::is_empty) {
+        return Err(IdentityError::ClientCa);
+    }
+    anchors::Anchors::new(roots.unwrap_or_default()).map_err(|_| IdentityError::ClientCa)
+}
+
 impl Identity {
-    /// Issuers (by identifier) whose keys could not be fetched last time, and how long the last good ones still
-    /// serve.
+    /// Issuers (by identifier) and trust domains whose keys could not be fetched last time, and how long the last good
+    /// ones still serve.
     pub fn running_out(&self) -> Vec<(String, Duration)> {
-        self.keys.running_out()
+        let mut all = self.keys.running_out();
+        all.extend(self.spiffe.running_out());
+        all
     }
 }
 
@@ -114,10 +156,21 @@ impl TokenVerifier for Identity {
         &'a self,
         catalogue: &'a Catalogue,
         credentials: &'a ClientCredentials,
-        _certificates: Option<&'a PeerCertificates>,
+        certificates: Option<&'a PeerCertificates>,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>> {
-        Box::pin(async move { self.clients.authenticate(catalogue, credentials, now) })
+        Box::pin(async move {
+            match credentials {
+                ClientCredentials::Id(id) => self.certified(catalogue, Some(id), certificates, now).await,
+                ClientCredentials::None => self.certified(catalogue, None, certificates, now).await,
+                ClientCredentials::Assertion {
+                    id,
+                    ty: AssertionType::JwtSpiffe,
+                    assertion,
+                } => self.svid(catalogue, id.as_deref(), assertion, now).await,
+                _ => self.clients.authenticate(catalogue, credentials, now),
+            }
+        })
     }
 
     fn verify<'a>(

@@ -116,7 +116,7 @@ fn secrets(catalogue: &Catalogue) -> Vec<Expiry> {
             let ends: Option<BTreeSet<Timestamp>> = hashes.iter().map(|hash| hash.expires).collect();
             ends?.pop_last()
         }
-        ServerAuth::BuiltinDev => None,
+        ServerAuth::TlsClient(_) | ServerAuth::SelfSigned(_) | ServerAuth::Spiffe(_) | ServerAuth::BuiltinDev => None,
     };
     let servers: &BTreeMap<_, _> = &catalogue.servers;
     let secret = |(name, server): (&procura_wire::Name, &Server)| {

@@ -117,6 +117,8 @@ reasons! {
     ClientSecretExpired = "client.secret_expired", InvalidClient, "The server secret has expired; make a new one with procura server new-secret.";
     ClientMultipleMethods = "client.multiple_methods", InvalidRequest, "More than one way of client authentication was used; use one.";
     ClientAssertionReplay = "client.assertion_replay", InvalidClient, "The client assertion was used before; make one for each request.";
+    ClientMtls = "client.mtls", InvalidClient, "The certificate of the connection does not prove that server.";
+    ClientHeaderSpoof = "client.header_spoof", InvalidClient, "A client certificate came in a header that is not believed here; connect with the certificate itself.";
     ClientBruteforce = "client.bruteforce", InvalidClient, "Too many wrong secrets for this server; wait and try again.";
     ClientSuspended = "client.suspended", UnauthorizedClient, "The server is suspended.";
     JwtFormat = "jwt.format", InvalidRequest, "The token is not a compact JWT.";

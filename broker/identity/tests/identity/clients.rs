@@ -19,7 +19,7 @@ struct Clients {
     identity: Identity,
 }
 
-fn server(auth: ServerAuth) -> Server {
+pub(crate) fn server(auth: ServerAuth) -> Server {
     Server {
         owner: "o".into(),
         version: None,
@@ -59,6 +59,7 @@ impl Clients {
             http: HttpOptions::default(),
             builtin: None,
             dev_secrets: BTreeMap::from([("sample".parse().expect("name"), Digest::of(b"made at start"))]),
+            vouchers: Default::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         });
         Self {

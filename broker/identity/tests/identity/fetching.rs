@@ -243,6 +243,7 @@ async fn req_127_loopback_and_http_are_not_reached_unless_allowed() {
             },
             builtin: None,
             dev_secrets: Default::default(),
+            vouchers: Default::default(),
             clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
         })
         .expect("identity");

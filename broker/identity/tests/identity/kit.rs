@@ -289,6 +289,7 @@ pub(crate) fn identity(clock: &Arc<TestClock>, dev_key: &TestKey) -> Identity {
             jwks: json!({"keys": [dev_key.jwk("dev")]}),
         }),
         dev_secrets: BTreeMap::new(),
+        vouchers: Default::default(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
     })
     .expect("identity")

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod certified;
+#[cfg(test)]
 mod claims;
 #[cfg(test)]
 mod clients;
@@ -16,3 +18,7 @@ mod issuers;
 mod keys;
 #[cfg(test)]
 mod kit;
+#[cfg(test)]
+mod pki;
+#[cfg(test)]
+mod spiffe;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod issuers;
+mod proofs;
 mod servers;
 mod targets;
 
@@ -26,6 +27,8 @@ pub(crate) struct Around<'a> {
     /// Grants of each target whose file could be read.
     pub(crate) grants: BTreeMap<Name, BTreeSet<String>>,
     pub(crate) seen: Seen,
+    /// SPIFFE ids of servers read so far.
+    pub(crate) workloads: proofs::Workloads,
 }
 
 /// The catalogue as far as it could be read, whether that is all of it, and the mistakes.
@@ -45,6 +48,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         targets: names(bundle, "targets"),
         grants: BTreeMap::new(),
         seen: Seen::default(),
+        workloads: proofs::Workloads::default(),
     };
     let abandoned = format(bundle, &mut mistakes);
     let mut readable = true;

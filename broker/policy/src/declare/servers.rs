@@ -8,7 +8,7 @@ use std::{
 use procura_core::catalogue::{SecretHash, Server, ServerAuth};
 use procura_wire::{Digest, QualifiedId};
 
-use super::Around;
+use super::{Around, proofs};
 use crate::table::{Item, Table};
 
 const SESSION: Duration = Duration::from_secs(8 * 3600);
@@ -94,13 +94,22 @@ fn grants(item: Item<'_>, around: &Around<'_>) -> Option<BTreeSet<QualifiedId>> 
 #[derive(Clone, Copy)]
 enum Method {
     Secret,
+    TlsClient,
+    SelfSigned,
+    Spiffe,
     Dev,
 }
 
 fn auth_of(item: Item<'_>, around: &Around<'_>) -> Option<ServerAuth> {
     let mut table = item.table()?;
     let method = table.need("method", "\"client_secret\"");
-    let known = [("client_secret", Method::Secret), ("builtin:dev", Method::Dev)];
+    let known = [
+        ("client_secret", Method::Secret),
+        ("tls_client_auth", Method::TlsClient),
+        ("self_signed_tls_client_auth", Method::SelfSigned),
+        ("spiffe", Method::Spiffe),
+        ("builtin:dev", Method::Dev),
+    ];
     let auth = match method?.one_of(&known) {
         Some(Method::Secret) => {
             let secrets = table.need(
@@ -110,6 +119,20 @@ fn auth_of(item: Item<'_>, around: &Around<'_>) -> Option<ServerAuth> {
             secrets
                 .and_then(|item| hashes(item, around))
                 .map(ServerAuth::ClientSecret)
+        }
+        Some(Method::TlsClient) => proofs::name(&mut table, around).map(ServerAuth::TlsClient),
+        Some(Method::SelfSigned) => {
+            let jwks = table.need(
+                "jwks",
+                "{ keys = [{ kty = \"EC\", crv = \"P-256\", x = \"…\", y = \"…\" }] }",
+            );
+            jwks.and_then(|item| proofs::keys(item, around))
+                .map(ServerAuth::SelfSigned)
+        }
+        Some(Method::Spiffe) => {
+            let id = table.need("id", "\"spiffe://example.org/ns/tools/tickets\"");
+            id.and_then(|item| proofs::workload(item, around))
+                .map(ServerAuth::Spiffe)
         }
         Some(Method::Dev) => {
             if !around.options.allow_builtin {

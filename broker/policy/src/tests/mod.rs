@@ -5,6 +5,7 @@ mod folder;
 mod laws;
 mod many;
 mod mistakes;
+mod proofs;
 mod traps;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -2,10 +2,12 @@
 
 mod admin;
 pub(crate) mod body;
+mod certificates;
 mod door;
 mod filters;
 mod listen;
 mod metadata;
+mod proxy;
 mod reply;
 mod speaking;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub(crate) use admin::admin;
 pub(crate) use door::Host;
 pub(crate) use listen::{Listener, bind};
 pub(crate) use metadata::server_metadata_path;
+pub(crate) use proxy::Proxy;
 pub(crate) use reply::Site;
 
 use crate::{dev::DevIssuer, telemetry::Failures};
@@ -41,6 +44,7 @@ pub(crate) struct App {
     pub(crate) keys: Arc<Keyring>,
     pub(crate) site: Site,
     pub(crate) host: Host,
+    pub(crate) proxy: Arc<Proxy>,
     pub(crate) requests: TaskTracker,
     pub(crate) failures: Arc<Failures>,
     pub(crate) dev: Option<Arc<DevIssuer>>,

@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Body,
     extract::Request,
-    http::{StatusCode, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use procura_core::{
@@ -48,7 +48,7 @@ pub(crate) async fn token(door: Door, request: Request) -> Response {
 
 async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Issued, Refusal> {
     let mut form = body::form(parts, body).await?;
-    let credentials = body::credentials(&parts.headers, &mut form)?;
+    let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
     let request = TokenRequest::read(&mut form);
     // Reading ends at the first fault: what is left then is not unknown.
     let names = request.as_ref().map_or_else(|_| Vec::new(), |_| unknown(&form));
@@ -68,7 +68,7 @@ pub(crate) async fn revoke(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
         let mut form = body::form(&parts, body).await?;
-        let credentials = body::credentials(&parts.headers, &mut form)?;
+        let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
         let incoming = door.incoming(credentials, RevokeRequest::read(&mut form));
         let ports = Arc::clone(&door.app.ports);
         door.tracked(async move { revoke::revoke(&ports, incoming).await })
@@ -82,7 +82,7 @@ pub(crate) async fn introspect(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
         let mut form = body::form(&parts, body).await?;
-        let credentials = body::credentials(&parts.headers, &mut form)?;
+        let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
         let incoming = door.incoming(credentials, form.require("token", MAX_TOKEN));
         introspect::introspect(&door.app.ports, incoming)
             .await
@@ -96,7 +96,7 @@ pub(crate) async fn uses(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
         let body = body::json(&parts, body).await?;
-        let credentials = body::basic(&parts.headers)?;
+        let credentials = door.proof(&parts.headers, body::basic(&parts.headers)?)?;
         let reports = serde_json::from_slice::<UseReports>(&body).map_err(|_| Reason::UsesInvalid);
         let incoming = door.incoming(credentials, reports);
         let ports = Arc::clone(&door.app.ports);
@@ -115,6 +115,18 @@ fn unknown(form: &Form) -> Vec<String> {
 }
 
 impl Door {
+    /// What the caller proves itself by. A certificate does not do it from a header that is not believed, nor in the
+    /// place of an Authorization that cannot be read.
+    fn proof(&self, headers: &HeaderMap, credentials: ClientCredentials) -> Result<ClientCredentials, Reason> {
+        match credentials {
+            ClientCredentials::None if headers.contains_key(header::AUTHORIZATION) => {
+                Err(Reason::ClientUnauthenticated)
+            }
+            ClientCredentials::Id(_) | ClientCredentials::None if self.spoofed => Err(Reason::ClientHeaderSpoof),
+            credentials => Ok(credentials),
+        }
+    }
+
     fn incoming<T>(&self, credentials: ClientCredentials, body: T) -> Incoming<T> {
         Incoming {
             credentials,
