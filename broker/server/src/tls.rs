@@ -197,7 +197,7 @@ mod tests {
             let client = bed.client(version, own.with_key_of(&own));
             for _ in 0..3 {
                 let (certificates, kind) = bed.connect(&client).await.expect("connected");
-                assert_eq!(certificates, [own.certificate.clone()]);
+                assert_eq!(certificates, std::slice::from_ref(&own.certificate));
                 assert_ne!(kind, HandshakeKind::Resumed, "{version:?}");
             }
         }
