@@ -10,8 +10,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     Timestamp,
+    certificate::{CertificateName, RegisteredKey},
     kind::Kind,
     params::ParamSpec,
+    spiffe::SpiffePattern,
     trust::{Requires, SubjectRules, Trust},
 };
 
@@ -181,6 +183,12 @@ pub enum ServerAuth {
     },
     /// `workload`: a token that the platform which runs it made for it.
     Workload(Workload),
+    /// `tls_client_auth`: the one name that its certificates carry.
+    TlsClient(CertificateName),
+    /// `self_signed_tls_client_auth`: the keys of its certificates.
+    SelfSigned(Vec<RegisteredKey>),
+    /// `spiffe`: the ids of its workloads.
+    Spiffe(SpiffePattern),
     /// `builtin:dev`: the secret that `procura dev` made at start.
     BuiltinDev,
 }

@@ -88,6 +88,14 @@ pub enum ClientAuthMethod {
     PrivateKeyJwt,
     /// Token of the platform that runs it.
     Workload,
+    /// Certificate of a CA (RFC 8705 section 2.1).
+    TlsClientAuth,
+    /// Certificate whose key is registered (RFC 8705 section 2.2).
+    SelfSignedTlsClientAuth,
+    /// X.509-SVID.
+    SpiffeX509,
+    /// JWT-SVID.
+    SpiffeJwt,
 }
 
 /// An authenticated server.
@@ -97,8 +105,8 @@ pub struct AuthenticatedServer {
     pub name: Name,
     /// How it proved that.
     pub method: ClientAuthMethod,
-    /// First 16 hex digits of the SHA-256 of the secret's hash, of the key (RFC 7638), or of a workload's `iss`, a
-    /// space and its `sub`: tells which of two was used.
+    /// First 16 hex digits of the SHA-256 of the secret's hash, of the certificate, of the key (RFC 7638), or of a
+    /// workload's `iss`, a space and its `sub`: tells which of two was used.
     pub key: String,
     /// The assertion's id, where it may be used once.
     pub once: Option<Once>,

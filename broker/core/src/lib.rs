@@ -2,6 +2,7 @@
 //! recovery. It decides and records; it knows no runtime, no database, no HTTP, no file and no Cedar.
 
 pub mod catalogue;
+pub mod certificate;
 pub mod exchange;
 pub mod identity;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod request;
 pub mod revoke;
 pub mod rotate;
 pub mod source;
+pub mod spiffe;
 pub mod staged;
 pub mod trust;
 pub mod undo;

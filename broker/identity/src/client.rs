@@ -81,6 +81,7 @@ impl Clients {
                 })
                 .into_iter()
                 .collect(),
+            ServerAuth::TlsClient(_) | ServerAuth::SelfSigned(_) | ServerAuth::Spiffe(_) => Vec::new(),
         }
     }
 

@@ -62,7 +62,7 @@ fn place(metadata: &Value, member: &str, base: &Url) -> Option<Url> {
     (scheme && uri.host().is_some() && uri.host() == base.host()).then_some(uri)
 }
 
-fn reason(fault: Fault, url: &Url) -> Reason {
+pub(crate) fn reason(fault: Fault, url: &Url) -> Reason {
     tracing::debug!(
         host = url.host_str(),
         path = url.path(),

@@ -19,7 +19,7 @@ use url::{Host, Url};
 use crate::{IdentityError, address::is_public};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
-const MAX_BODY: usize = 256 * 1024;
+pub(crate) const MAX_BODY: usize = 256 * 1024;
 
 /// What outgoing requests may reach. By default only https at public addresses.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,6 @@ pub(crate) enum Fault {
     Refused,
 }
 
-#[derive(Clone)]
 pub(crate) struct Http {
     client: Client,
     reach: Arc<Reach>,

@@ -44,7 +44,7 @@ const MOST: usize = 4096;
 type Answer = Arc<Map<String, Value>>;
 
 pub(crate) struct Introspections {
-    http: Http,
+    http: Arc<Http>,
     clock: Arc<dyn Clock>,
     opener: Option<Opener>,
     /// By issuer identifier. Trusted issuers only, so it cannot be flooded.
@@ -100,7 +100,7 @@ impl Slot {
 }
 
 impl Introspections {
-    pub(crate) fn new(http: Http, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(http: Arc<Http>, clock: Arc<dyn Clock>) -> Self {
         Self {
             http,
             clock,

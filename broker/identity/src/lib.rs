@@ -2,7 +2,10 @@
 
 mod act;
 mod address;
+mod anchors;
 mod assertion;
+mod cached;
+mod certified;
 mod claims;
 mod client;
 mod discovery;
@@ -13,8 +16,11 @@ mod introspection;
 mod jwk;
 mod jws;
 mod keys;
+mod leaf;
 mod nonce;
 mod roca;
+mod spiffe;
+mod svid;
 mod verified;
 mod verify;
 mod workload;
@@ -31,10 +37,12 @@ use procura_core::{
     ports::{BoxFuture, Clock, Role, Signer, TokenVerifier},
 };
 use procura_wire::{Digest, Name, Reason, Secret};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 
 pub use http::HttpOptions;
 pub use introspection::Opener;
+pub use spiffe::BundleSource;
 
 /// What an issuer's file says instead of a URL for the issuer of development mode.
 const BUILTIN: &str = "builtin:dev";
@@ -51,8 +59,19 @@ pub struct IdentityOptions {
     pub dev_secrets: BTreeMap<Name, Digest>,
     /// The broker's keys, which nonces are recognised by.
     pub signer: Arc<dyn Signer>,
+    /// Who vouches for certificates and workloads of servers.
+    pub vouchers: Vouchers,
     /// Time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Who vouches for certificates and workloads of servers. The default trusts nobody.
+#[derive(Debug, Default)]
+pub struct Vouchers {
+    /// Roots for `tls_client_auth`, PEM.
+    pub client_ca: Option<String>,
+    /// Bundles by the name of their trust domain.
+    pub trust_domains: BTreeMap<String, BundleSource>,
 }
 
 /// The issuer of development mode, whose keys are known without a fetch.
@@ -75,6 +94,9 @@ pub enum IdentityError {
     /// An entry of `extra_ca` holds no certificate, or one that cannot be read.
     #[error("an entry of extra_ca is not certificates in PEM")]
     ExtraCa,
+    /// `client_ca` holds no certificate, or one that cannot be read.
+    #[error("client_ca is not certificates in PEM")]
+    ClientCa,
     /// The key set of the builtin issuer is not acceptable.
     #[error("the key set of the builtin issuer is not acceptable: {}", .0.code())]
     Builtin(Reason),
@@ -91,12 +113,14 @@ pub struct Identity {
     verified: verified::Verified,
     signer: Arc<dyn Signer>,
     introspections: introspection::Introspections,
+    client_ca: anchors::Anchors,
+    spiffe: spiffe::TrustDomains,
 }
 
 impl Identity {
     /// Makes the one HTTP client; fetches nothing yet.
     pub fn new(options: IdentityOptions) -> Result<Self, IdentityError> {
-        let http = http::Http::new(options.http)?;
+        let http = Arc::new(http::Http::new(options.http)?);
         let (builtin, set) = match options.builtin {
             Some(Builtin {
                 issuer_identifier,
@@ -107,17 +131,31 @@ impl Identity {
             }
             None => (None, None),
         };
+        let clock = Arc::clone(&options.clock);
+        let spiffe = spiffe::TrustDomains::new(Arc::clone(&http), clock, options.vouchers.trust_domains);
         Ok(Self {
+            client_ca: client_ca(options.vouchers.client_ca.as_deref())?,
+            spiffe,
             issuer: options.issuer,
             builtin,
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
             inline: assertion::Inline::default(),
-            introspections: introspection::Introspections::new(http.clone(), Arc::clone(&options.clock)),
+            introspections: introspection::Introspections::new(Arc::clone(&http), Arc::clone(&options.clock)),
             keys: keys::Keys::new(http, set, options.clock),
             verified: verified::Verified::default(),
             signer: options.signer,
         })
     }
+}
+
+/// Roots in PEM; `None` trusts nobody.
+fn client_ca(pem: Option<&str>) -> Result<anchors::Anchors, IdentityError> {
+    let roots = pem.map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>());
+    let roots = roots.transpose().map_err(|_| IdentityError::ClientCa)?;
+    if roots.as_ref().is_some_and(Vec::is_empty) {
+        return Err(IdentityError::ClientCa);
+    }
+    anchors::Anchors::new(roots.unwrap_or_default()).map_err(|_| IdentityError::ClientCa)
 }
 
 impl Identity {
@@ -128,10 +166,12 @@ impl Identity {
         self
     }
 
-    /// Issuers (by identifier) and servers' `jwks_uri`s whose keys could not be fetched last time, and how long the
-    /// last good ones still serve.
+    /// Issuers (by identifier), servers' `jwks_uri`s and trust domains whose keys could not be fetched last time, and how
+    /// long the last good ones still serve.
     pub fn running_out(&self) -> Vec<(String, Duration)> {
-        self.keys.running_out()
+        let mut all = self.keys.running_out();
+        all.extend(self.spiffe.running_out());
+        all
     }
 }
 
@@ -140,7 +180,7 @@ impl TokenVerifier for Identity {
         &'a self,
         catalogue: &'a Catalogue,
         credentials: &'a ClientCredentials,
-        _certificates: Option<&'a PeerCertificates>,
+        certificates: Option<&'a PeerCertificates>,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<AuthenticatedServer, Reason>> {
         Box::pin(async move {
@@ -150,6 +190,13 @@ impl TokenVerifier for Identity {
                     ty: AssertionType::JwtBearer,
                     assertion,
                 } => self.assertion(catalogue, id.as_deref(), assertion, now).await,
+                ClientCredentials::Id(id) => self.certified(catalogue, Some(id), certificates, now).await,
+                ClientCredentials::None => self.certified(catalogue, None, certificates, now).await,
+                ClientCredentials::Assertion {
+                    id,
+                    ty: AssertionType::JwtSpiffe,
+                    assertion,
+                } => self.svid(catalogue, id.as_deref(), assertion, now).await,
                 _ => self.clients.authenticate(catalogue, credentials, now),
             }
         })

@@ -9,7 +9,7 @@ use procura_core::{
     ports::{Active, Clock, Entropy, Ports, Signer},
     source::Source,
 };
-use procura_identity::{Builtin, HttpOptions, Identity, IdentityOptions};
+use procura_identity::{Builtin, HttpOptions, Identity, IdentityOptions, Vouchers};
 use procura_target_jwt::Keyring;
 use procura_wire::{Digest, Name};
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,7 @@ use crate::{
     clock::{SystemClock, SystemEntropy},
     dev::DevIssuer,
     health::Health,
-    http::{App, Host, Site},
+    http::{App, Host, Proxy, Site},
     store::Engine,
     telemetry::{self, Failures},
 };
@@ -50,6 +50,8 @@ pub(crate) struct Trust {
     pub(crate) http: HttpOptions,
     pub(crate) builtin: Option<Builtin>,
     pub(crate) dev_secrets: BTreeMap<Name, Digest>,
+    pub(crate) vouchers: Vouchers,
+    pub(crate) proxy: Proxy,
 }
 
 /// The broker's own keys and where they come from.
@@ -73,6 +75,7 @@ pub(crate) struct Broker {
     pub(crate) identity: Arc<Identity>,
     pub(crate) health: Arc<Health>,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) proxy: Arc<Proxy>,
     /// Tasks of requests.
     pub(crate) requests: TaskTracker,
 }
@@ -93,6 +96,7 @@ pub(crate) async fn build(
         builtin: trust.builtin,
         dev_secrets: trust.dev_secrets,
         signer: Arc::clone(&workshop.signer),
+        vouchers: trust.vouchers,
         clock: Arc::clone(&clock),
     });
     let sources = Arc::clone(&workshop.sources);
@@ -123,6 +127,7 @@ pub(crate) async fn build(
         identity,
         health,
         failures: Arc::default(),
+        proxy: Arc::new(trust.proxy),
         requests: TaskTracker::new(),
     })
 }
@@ -148,6 +153,7 @@ impl Broker {
                 dev: dev.is_some(),
             },
             host: Host::of(issuer),
+            proxy: Arc::clone(&self.proxy),
             requests: self.requests.clone(),
             failures: Arc::clone(&self.failures),
             dev,

@@ -1,14 +1,14 @@
 //! From a folder of policy files to a bundle in force.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use procura_core::{
-    catalogue::{Catalogue, Target},
+    catalogue::{Catalogue, ServerAuth, Target},
     judgement::Judge,
     kind::{KindPorts, Minter},
     ledger::{Ledger, StoreError},
@@ -32,6 +32,39 @@ pub(crate) struct Workshop {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) issuer: String,
     pub(crate) stages: Stages,
+    pub(crate) proofs: Proofs,
+}
+
+/// What servers can prove themselves by here, beside secrets.
+#[derive(Default)]
+pub(crate) struct Proofs {
+    /// Certificates reach the broker: it speaks TLS, or a proxy forwards them.
+    pub(crate) certificates: bool,
+    /// There are roots for `tls_client_auth`.
+    pub(crate) client_ca: bool,
+    /// Trust domains whose bundles are had.
+    pub(crate) trust_domains: BTreeSet<String>,
+}
+
+impl Proofs {
+    /// Why a server that proves itself so never could.
+    fn missing(&self, auth: &ServerAuth) -> Option<String> {
+        match auth {
+            ServerAuth::TlsClient(_) | ServerAuth::SelfSigned(_) if !self.certificates => Some(
+                "no certificate reaches this broker; name cert and key in [tls] of procura.toml, or in [proxy] the \
+                 header that a proxy forwards certificates in"
+                    .to_owned(),
+            ),
+            ServerAuth::TlsClient(_) if !self.client_ca => {
+                Some("nobody vouches for its certificate; name client_ca in [tls] of procura.toml".to_owned())
+            }
+            ServerAuth::Spiffe(pattern) if !self.trust_domains.contains(&pattern.trust_domain) => Some(format!(
+                "procura.toml has no [spiffe.NAME] with trust_domain = \"{}\"",
+                pattern.trust_domain
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// Which version of its secret each target uses, from one bundle to the next: by target, reference and place, so that
@@ -44,6 +77,8 @@ pub(crate) struct Stages(Mutex<BTreeMap<[String; 3], Weak<Staged>>>);
 pub(crate) enum Rejected {
     /// Everything that is wrong with it.
     Mistakes(Vec<Mistake>),
+    /// A server could never authenticate.
+    Server(String),
     /// A target's minter could not be made, or its source may not be used.
     Target(String),
     /// Its content could not be kept.
@@ -55,7 +90,7 @@ impl Rejected {
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Mistakes(mistakes) => mistakes.len(),
-            Self::Target(_) | Self::Store(_) => 1,
+            Self::Server(_) | Self::Target(_) | Self::Store(_) => 1,
         }
     }
 }
@@ -67,7 +102,7 @@ impl fmt::Display for Rejected {
                 let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                 f.write_str(&lines.join("\n"))
             }
-            Self::Target(problem) => f.write_str(problem),
+            Self::Server(problem) | Self::Target(problem) => f.write_str(problem),
             Self::Store(error) => write!(f, "the bundle cannot be kept: {error}"),
         }
     }
@@ -88,6 +123,7 @@ impl Workshop {
         let loaded = tokio::task::spawn_blocking(move || load(&folder, options)).await;
         let loaded = loaded.map_err(|_| Rejected::Target("the bundle could not be checked".to_owned()))?;
         let (bundle, judge) = loaded.map_err(Rejected::Mistakes)?;
+        self.check_proofs(judge.catalogue())?;
         self.check_held(judge.catalogue()).await?;
         self.check_introspection(judge.catalogue())?;
         let staged = self.staged(judge.catalogue())?;
@@ -95,6 +131,20 @@ impl Workshop {
         let kept = self.ledger.keep_bundle(judge.digest(), bundle.content()).await;
         kept.map_err(Rejected::Store)?;
         Ok(Snapshot { judge, minters, staged })
+    }
+
+    /// Refuses a bundle with a server that could never authenticate here.
+    fn check_proofs(&self, catalogue: &Catalogue) -> Result<(), Rejected> {
+        let servers = catalogue.servers.iter();
+        let missing = servers.filter_map(|(name, server)| Some((name, self.proofs.missing(&server.auth)?)));
+        let lines: Vec<_> = missing
+            .map(|(name, problem)| format!("servers/{name}.toml: {problem}"))
+            .collect();
+        if lines.is_empty() {
+            Ok(())
+        } else {
+            Err(Rejected::Server(lines.join("\n")))
+        }
     }
 
     /// Refuses a bundle without a place that credentials wait to be undone at.
@@ -211,5 +261,44 @@ impl Workshop {
             );
         }
         Ok(minters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use procura_core::certificate::CertificateName;
+
+    use super::*;
+
+    fn auth(method: &str) -> ServerAuth {
+        match method {
+            "tls" => ServerAuth::TlsClient(CertificateName::SanDns("a.example".to_owned())),
+            "self" => ServerAuth::SelfSigned(vec![]),
+            _ => ServerAuth::Spiffe("spiffe://example.org/a".parse().expect("pattern")),
+        }
+    }
+
+    #[test]
+    fn a_server_that_could_never_authenticate_is_refused() {
+        let missing = |proofs: &Proofs, method: &str| proofs.missing(&auth(method)).unwrap_or_default();
+        let none = Proofs::default();
+        assert!(missing(&none, "tls").contains("[tls]") && missing(&none, "self").contains("[proxy]"));
+        let wanted = "procura.toml has no [spiffe.NAME] with trust_domain = \"example.org\"";
+        assert_eq!(missing(&none, "spiffe"), wanted);
+        let spoken = Proofs {
+            certificates: true,
+            ..Proofs::default()
+        };
+        assert!(missing(&spoken, "tls").contains("client_ca"));
+        assert_eq!(missing(&spoken, "self"), "");
+        let all = Proofs {
+            certificates: true,
+            client_ca: true,
+            trust_domains: BTreeSet::from(["example.org".to_owned()]),
+        };
+        for method in ["tls", "self", "spiffe"] {
+            assert_eq!(missing(&all, method), "", "{method}");
+        }
+        assert!(none.missing(&ServerAuth::BuiltinDev).is_none());
     }
 }

@@ -116,7 +116,12 @@ fn secrets(catalogue: &Catalogue) -> Vec<Expiry> {
             let ends: Option<BTreeSet<Timestamp>> = hashes.iter().map(|hash| hash.expires).collect();
             ends?.pop_last()
         }
-        ServerAuth::PrivateKeyJwt { .. } | ServerAuth::Workload(_) | ServerAuth::BuiltinDev => None,
+        ServerAuth::PrivateKeyJwt { .. }
+        | ServerAuth::Workload(_)
+        | ServerAuth::TlsClient(_)
+        | ServerAuth::SelfSigned(_)
+        | ServerAuth::Spiffe(_)
+        | ServerAuth::BuiltinDev => None,
     };
     let servers: &BTreeMap<_, _> = &catalogue.servers;
     let secret = |(name, server): (&procura_wire::Name, &Server)| {

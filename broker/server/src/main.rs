@@ -20,6 +20,7 @@ mod store;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 use std::process::ExitCode;
 

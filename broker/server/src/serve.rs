@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum_server::tls_rustls::RustlsConfig;
-use procura_identity::HttpOptions;
+use procura_identity::{BundleSource, HttpOptions, Vouchers};
 use procura_policy::Options;
 use procura_sources::Sources;
 use procura_target_jwt::Keyring;
@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     assembly::{self, Broker, Keys, Machine, Trust, Watched},
     background::{Revocation, Watch},
-    bundle::{Stages, Workshop},
+    bundle::{Proofs, Stages, Workshop},
     cli::Failure,
     config::{Config, Tls},
     expiry,
@@ -27,6 +27,7 @@ use crate::{
     seal::Seals,
     store::Engine,
     telemetry::{self, Logs},
+    tls,
 };
 
 /// Runs until a signal.
@@ -58,8 +59,9 @@ pub(crate) async fn run(path: &Path, revocation: Revocation) -> Result<(), Failu
 /// Reads the certificate again on SIGHUP.
 async fn renew(mut hangups: Signal, tls: RustlsConfig, (cert, key): (PathBuf, PathBuf), health: Arc<Health>) {
     while hangups.recv().await.is_some() {
-        match tls.reload_from_pem_file(&cert, &key).await {
-            Ok(()) => {
+        match tls::config(&cert, &key).await {
+            Ok(config) => {
+                tls.reload_from_config(config);
                 note_end(&health, &cert);
                 tracing::info!("certificate read");
             }
@@ -75,8 +77,9 @@ fn note_end(health: &Health, cert: &Path) {
 async fn doors(config: &Config) -> Result<Doors, Failure> {
     let tls = match &config.tls.server {
         Some((cert, key)) => {
-            let read = RustlsConfig::from_pem_file(cert, key).await;
-            Some(read.map_err(|error| Failure::usage(format!("[tls] cert and key: {error}")))?)
+            let read = tls::config(cert, key).await;
+            let read = read.map_err(|error| Failure::usage(format!("[tls] cert and key: {error}")))?;
+            Some(RustlsConfig::from_config(read))
         }
         None => None,
     };
@@ -89,7 +92,15 @@ async fn doors(config: &Config) -> Result<Doors, Failure> {
 
 async fn build(config: Config) -> Result<Broker, Failure> {
     let machine = Machine::start()?;
-    let trust = trust(config.network.allow, &config.tls)?;
+    let proofs = Proofs {
+        certificates: config.tls.server.is_some() || config.proxy.forwards_certificates(),
+        client_ca: config.tls.client_ca.is_some(),
+        trust_domains: config.trust_domains.keys().cloned().collect(),
+    };
+    let trust = Trust {
+        proxy: config.proxy,
+        ..trust(config.network.allow, &config.tls, config.trust_domains)?
+    };
     let sources = sources(config.sources, &machine)?;
     let mut keys = keys(&config.token_keys, &sources).await?;
     let (seals, seal_source) = seals(config.seal_keys.as_deref(), &sources).await?;
@@ -105,17 +116,29 @@ async fn build(config: Config) -> Result<Broker, Failure> {
         ledger: engine.ledger(),
         issuer: assembly::identifier(&config.issuer),
         stages: Stages::default(),
+        proofs,
     };
     assembly::build(engine, workshop, keys, trust, config.mint_budget).await
 }
 
-fn trust(allow_private: Vec<String>, tls: &Tls) -> Result<Trust, Failure> {
-    let read = |path| fs::read_to_string(path).map_err(|error| Failure::usage(format!("[tls] extra_ca: {error}")));
+fn trust(
+    allow_private: Vec<String>,
+    tls: &Tls,
+    trust_domains: BTreeMap<String, BundleSource>,
+) -> Result<Trust, Failure> {
+    let read = |name: &str, path: &Option<PathBuf>| {
+        let text = path.as_ref().map(fs::read_to_string).transpose();
+        text.map_err(|error| Failure::usage(format!("[tls] {name}: {error}")))
+    };
     Ok(Trust {
         http: HttpOptions {
             allow_http_loopback: false,
-            extra_ca: tls.extra_ca.iter().map(read).collect::<Result<_, _>>()?,
+            extra_ca: read("extra_ca", &tls.extra_ca)?.into_iter().collect(),
             allow_private,
+        },
+        vouchers: Vouchers {
+            client_ca: read("client_ca", &tls.client_ca)?,
+            trust_domains,
         },
         ..Trust::default()
     })

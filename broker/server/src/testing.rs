@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     assembly::{self, Broker, Keys, Machine, Trust},
-    bundle::{Stages, Workshop},
+    bundle::{Proofs, Stages, Workshop},
     clock::{SystemClock, SystemEntropy},
     config::Store,
     dev,
@@ -47,6 +47,7 @@ pub(crate) async fn broker() -> (Broker, TempDir) {
         issuer: ISSUER.to_owned(),
         machine,
         stages: Stages::default(),
+        proofs: Proofs::default(),
     };
     let keys = Keys {
         ring,

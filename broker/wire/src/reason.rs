@@ -137,6 +137,8 @@ reasons! {
     ClientAud = "client.aud", InvalidClient, "The audience of the client assertion must be the issuer identifier of the broker and nothing else.";
     ClientKey = "client.key", InvalidClient, "The client assertion is not signed by a key of whom it names.";
     ClientKeysUnavailable = "client.keys_unavailable", TemporarilyUnavailable, "The keys of the server cannot be fetched from its jwks_uri.";
+    ClientMtls = "client.mtls", InvalidClient, "The certificate of the connection does not prove that server.";
+    ClientHeaderSpoof = "client.header_spoof", InvalidClient, "A client certificate came in a header that is not believed here; connect with the certificate itself.";
     ClientBruteforce = "client.bruteforce", InvalidClient, "Too many wrong secrets for this server; wait and try again.";
     ClientSuspended = "client.suspended", UnauthorizedClient, "The server is suspended.";
     JwtFormat = "jwt.format", InvalidRequest, "The token is not a compact JWT.";

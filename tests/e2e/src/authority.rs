@@ -1,6 +1,9 @@
 //! A CA of a site's own.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
 
 use crate::Fault;
 
@@ -27,6 +30,30 @@ impl Authority {
     pub fn issue(&self) -> Result<(String, String), Fault> {
         let key = KeyPair::generate()?;
         let certificate = named("broker of a test", &["127.0.0.1"])?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+}
+
+/// A name that a client's certificate carries.
+pub enum ClientName {
+    /// A DNS name.
+    Dns(&'static str),
+    /// A URI, such as a SPIFFE id.
+    Uri(&'static str),
+}
+
+impl Authority {
+    /// A client's certificate with that name, and its key; both PEM.
+    pub fn issue_client(&self, name: ClientName) -> Result<(String, String), Fault> {
+        let key = KeyPair::generate()?;
+        let mut params = named("client of a test", &[])?;
+        params.subject_alt_names = vec![match name {
+            ClientName::Dns(name) => SanType::DnsName(name.try_into()?),
+            ClientName::Uri(name) => SanType::URI(name.try_into()?),
+        }];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
 }

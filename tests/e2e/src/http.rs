@@ -4,7 +4,7 @@ use std::{sync::Once, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use procura_wire::TOKEN_EXCHANGE;
-use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, header::HeaderMap, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, header::HeaderMap, redirect};
 use serde_json::Value;
 
 use crate::Fault;
@@ -47,6 +47,14 @@ pub fn client() -> Result<Client, Fault> {
 pub fn trusting(ca: &str) -> Result<Client, Fault> {
     let certificate = Certificate::from_pem(ca.as_bytes())?;
     Ok(builder().tls_certs_only([certificate]).tls_info(true).build()?)
+}
+
+/// The same with a client certificate and its key (PEM).
+pub fn presenting(ca: &str, (certificate, key): &(String, String)) -> Result<Client, Fault> {
+    let ca = Certificate::from_pem(ca.as_bytes())?;
+    let builder = builder().tls_certs_only([ca]);
+    let own = Identity::from_pem(format!("{certificate}{key}").as_bytes())?;
+    Ok(builder.identity(own).build()?)
 }
 
 fn builder() -> ClientBuilder {

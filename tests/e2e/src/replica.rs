@@ -154,6 +154,27 @@ impl Replica<'_> {
         http::send(request.form(fields)).await
     }
 
+    /// Posts a form as somebody else: with a client of a test's own, and these headers.
+    pub async fn post_by(
+        &self,
+        client: &Client,
+        path: &str,
+        headers: &[(&str, &str)],
+        fields: &[(&str, &str)],
+    ) -> Result<Reply, Fault> {
+        let (_, host) = self.site.identifier.split_once("://").unwrap_or_default();
+        let request = client.post(format!("{}{path}", self.base)).header(HOST, host);
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value));
+        http::send(request.form(fields)).await
+    }
+
+    /// What it says of itself as an authorization server.
+    pub async fn metadata(&self) -> Result<Reply, Fault> {
+        http::send(self.request(Method::GET, "/.well-known/oauth-authorization-server")).await
+    }
+
     /// Gets a path below `/v1` as the operator; it begins with `/`.
     pub async fn api(&self, path: &str) -> Result<Reply, Fault> {
         self.operate(Method::GET, path).await

@@ -63,6 +63,7 @@ impl Clients {
             builtin: None,
             dev_secrets: BTreeMap::from([("sample".parse().expect("name"), Digest::of(b"made at start"))]),
             signer: Arc::new(Tagger(vec![1])),
+            vouchers: Default::default(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         });
         Self {

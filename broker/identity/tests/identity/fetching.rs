@@ -244,6 +244,7 @@ async fn req_127_loopback_and_http_are_not_reached_unless_allowed() {
             builtin: None,
             dev_secrets: Default::default(),
             signer: Arc::new(crate::kit::Tagger(vec![1])),
+            vouchers: Default::default(),
             clock: Arc::clone(&world.clock) as Arc<dyn Clock>,
         })
         .expect("identity");

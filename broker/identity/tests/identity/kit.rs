@@ -242,6 +242,7 @@ pub(crate) fn replica(clock: &Arc<TestClock>, dev_key: &TestKey, keys: &[u8]) ->
         }),
         dev_secrets: BTreeMap::new(),
         signer: Arc::new(Tagger(keys.to_vec())),
+        vouchers: Default::default(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
     })
     .expect("identity")

@@ -5,6 +5,8 @@ mod assertions;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod certified;
+#[cfg(test)]
 mod claims;
 #[cfg(test)]
 mod clients;
@@ -28,6 +30,10 @@ mod issuers;
 mod keys;
 #[cfg(test)]
 mod kit;
+#[cfg(test)]
+mod pki;
+#[cfg(test)]
+mod spiffe;
 #[cfg(test)]
 mod test_key;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod agents;
 mod client_keys;
 mod issuers;
+mod proofs;
 mod servers;
 mod targets;
 mod trust;
@@ -32,6 +33,8 @@ pub(crate) struct Around<'a> {
     /// How far each issuer whose file could be read is trusted.
     pub(crate) trusted: BTreeMap<Name, Trust>,
     pub(crate) seen: Seen,
+    /// SPIFFE ids of servers read so far.
+    pub(crate) workloads: proofs::Workloads,
 }
 
 /// The catalogue as far as it could be read, whether that is all of it, and the mistakes.
@@ -53,6 +56,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         grants: BTreeMap::new(),
         trusted: BTreeMap::new(),
         seen: Seen::default(),
+        workloads: proofs::Workloads::default(),
     };
     let abandoned = format(bundle, &mut mistakes);
     let mut readable = true;

@@ -8,7 +8,7 @@ use std::{
 use procura_core::catalogue::{SecretHash, Server, ServerAuth};
 use procura_wire::{Digest, QualifiedId};
 
-use super::{Around, client_keys, trust, workload};
+use super::{Around, client_keys, proofs, trust, workload};
 use crate::table::{Item, Table};
 
 const SESSION: Duration = Duration::from_secs(8 * 3600);
@@ -107,13 +107,19 @@ enum Method {
     Secret,
     Key,
     Workload,
+    TlsClient,
+    SelfSigned,
+    Spiffe,
     Dev,
 }
 
-const METHODS: [(&str, Method); 4] = [
+const METHODS: [(&str, Method); 7] = [
     ("client_secret", Method::Secret),
     ("private_key_jwt", Method::Key),
     ("workload", Method::Workload),
+    ("tls_client_auth", Method::TlsClient),
+    ("self_signed_tls_client_auth", Method::SelfSigned),
+    ("spiffe", Method::Spiffe),
     ("builtin:dev", Method::Dev),
 ];
 
@@ -135,6 +141,20 @@ fn auth_of(item: Item<'_>, around: &Around<'_>) -> Option<ServerAuth> {
             client_keys::read(&mut table, around).map(|keys| ServerAuth::PrivateKeyJwt { keys, legacy_audience })
         }
         Some(Method::Workload) => workload::read(&mut table, around).map(ServerAuth::Workload),
+        Some(Method::TlsClient) => proofs::name(&mut table, around).map(ServerAuth::TlsClient),
+        Some(Method::SelfSigned) => {
+            let jwks = table.need(
+                "jwks",
+                "{ keys = [{ kty = \"EC\", crv = \"P-256\", x = \"…\", y = \"…\" }] }",
+            );
+            jwks.and_then(|item| proofs::keys(item, around))
+                .map(ServerAuth::SelfSigned)
+        }
+        Some(Method::Spiffe) => {
+            let id = table.need("id", "\"spiffe://example.org/ns/tools/tickets\"");
+            id.and_then(|item| proofs::workload(item, around))
+                .map(ServerAuth::Spiffe)
+        }
         Some(Method::Dev) => {
             if !around.options.allow_builtin {
                 method?.mistake("`builtin:dev` is for `procura dev` only; use method = \"client_secret\"");

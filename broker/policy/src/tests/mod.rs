@@ -7,6 +7,7 @@ mod identities;
 mod laws;
 mod many;
 mod mistakes;
+mod proofs;
 mod traps;
 mod trust;
 

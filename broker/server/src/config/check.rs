@@ -28,6 +28,9 @@ struct File {
     #[serde(default)]
     network: Network,
     tls: Option<TlsKeys>,
+    proxy: Option<peers::ProxyKeys>,
+    #[serde(default)]
+    spiffe: BTreeMap<Name, Spanned<peers::SpiffeKeys>>,
     mint_budget: Option<Spanned<String>>,
 }
 
@@ -72,6 +75,7 @@ struct TlsKeys {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     extra_ca: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
 }
 
 /// Time for an external mint, and the least that it may be set to.
@@ -128,6 +132,8 @@ impl Checker<'_> {
             })
             .collect();
         let tls = self.tls(file.tls, &file.listen);
+        let proxy = self.proxy(file.proxy);
+        let trust_domains = self.trust_domains(file.spiffe);
         let mint_budget = file.mint_budget.map_or(Some(MINT_BUDGET), |text| self.budget(&text));
         Some(Config {
             issuer: issuer?,
@@ -140,6 +146,8 @@ impl Checker<'_> {
             sources,
             network: file.network,
             tls: tls?,
+            proxy,
+            trust_domains,
             mint_budget: mint_budget?,
         })
     }
@@ -222,9 +230,9 @@ impl Checker<'_> {
 
     fn tls(&mut self, keys: Option<TlsKeys>, listen: &ListenKeys) -> Option<Tls> {
         let at = Some(listen.address.span().start);
-        let (cert, key, extra_ca) = match keys {
-            Some(keys) => (keys.cert, keys.key, keys.extra_ca),
-            None => (None, None, None),
+        let (cert, key, extra_ca, client_ca) = match keys {
+            Some(keys) => (keys.cert, keys.key, keys.extra_ca, keys.client_ca),
+            None => (None, None, None, None),
         };
         let server = match (cert, key) {
             (Some(cert), Some(key)) => Some((self.path(&cert), self.path(&key))),
@@ -241,7 +249,12 @@ impl Checker<'_> {
             self.wrong(at, problem);
         }
         let extra_ca = extra_ca.map(|path| self.path(&path));
-        Some(Tls { server, extra_ca })
+        let client_ca = client_ca.map(|path| self.path(&path));
+        Some(Tls {
+            server,
+            extra_ca,
+            client_ca,
+        })
     }
 
     fn budget(&mut self, text: &Spanned<String>) -> Option<Duration> {
@@ -271,5 +284,6 @@ impl Checker<'_> {
     }
 }
 
+mod peers;
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
+use procura_identity::BundleSource;
 use procura_sources::SourceConfig;
 use procura_wire::Name;
 use serde::Deserialize;
 use url::Url;
+
+use crate::http::Proxy;
 
 /// A checked configuration of `procura serve`. Paths are relative to the file's folder.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub(crate) struct Config {
     pub(crate) sources: BTreeMap<Name, SourceConfig>,
     pub(crate) network: Network,
     pub(crate) tls: Tls,
+    /// Whose forwarded headers are believed.
+    pub(crate) proxy: Proxy,
+    /// Where the bundle of each trust domain is had.
+    pub(crate) trust_domains: BTreeMap<String, BundleSource>,
     pub(crate) mint_budget: Duration,
 }
 
@@ -58,6 +65,8 @@ pub(crate) struct Tls {
     pub(crate) server: Option<(PathBuf, PathBuf)>,
     /// Roots that are trusted beside the system's, PEM.
     pub(crate) extra_ca: Option<PathBuf>,
+    /// Roots that vouch for certificates of servers, PEM.
+    pub(crate) client_ca: Option<PathBuf>,
 }
 
 /// One mistake, with its line where it stands in one.

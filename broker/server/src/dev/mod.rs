@@ -20,7 +20,7 @@ use url::Url;
 use crate::{
     assembly::{self, Broker, Machine, Trust},
     background::{Revocation, Watch},
-    bundle::{self, Rejected, Stages, Workshop},
+    bundle::{self, Proofs, Rejected, Stages, Workshop},
     cli::{self, Failure, keys::new_secret},
     config::Store,
     http,
@@ -133,6 +133,7 @@ async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
         issuer: identifier.clone(),
         machine,
         stages: Stages::default(),
+        proofs: Proofs::default(),
     };
     Ok(Stage {
         broker: Arc::new(assembly::build(engine, workshop, keys, trust, MINT_BUDGET).await?),
@@ -187,6 +188,7 @@ fn trust(issuer: &DevIssuer, judge: &dyn Judge, secret: &Secret) -> Trust {
             jwks: issuer.keys.public_jwks(),
         }),
         dev_secrets: builtin.map(|(name, _)| (name.clone(), secret.digest())).collect(),
+        ..Trust::default()
     }
 }
 

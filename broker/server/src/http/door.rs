@@ -36,6 +36,8 @@ pub(crate) struct Door {
     pub(crate) peer: Option<IpAddr>,
     pub(crate) certificates: Option<Arc<PeerCertificates>>,
     pub(crate) proof: Option<Arc<PresentedProof>>,
+    /// A certificate came in a header that is not believed.
+    pub(crate) spoofed: bool,
 }
 
 impl Door {
@@ -58,13 +60,17 @@ impl FromRequestParts<Arc<App>> for Door {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
         let trace = parts.extensions.get::<Trace>().map(|trace| trace.0.clone());
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = address.map(|ConnectInfo(address)| address.ip().to_canonical());
+        let chain = parts.extensions.get::<Option<Arc<PeerCertificates>>>();
+        let peer = app.proxy.peer(&parts.headers, address, chain.cloned().flatten());
         Ok(Self {
             app: Arc::clone(app),
             trace: trace.unwrap_or_default(),
             proof: parts.extensions.get::<Arc<PresentedProof>>().cloned(),
-            certificates: parts.extensions.get::<Arc<PeerCertificates>>().cloned(),
-            peer: peer.map(|ConnectInfo(address)| address.ip().to_canonical()),
+            peer: peer.address,
+            certificates: peer.certificates,
+            spoofed: peer.spoofed,
         })
     }
 }

@@ -13,7 +13,7 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 
-use super::speaking::Impatient;
+use super::{certificates::Certified, speaking::Impatient};
 
 /// Longest time for the header of a request, idle time between two requests included.
 const MAX_HEADER_TIME: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ impl Listener {
                 match tls {
                     Some(tls) => {
                         let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor);
-                        server.acceptor(Impatient(acceptor)).serve(service).await
+                        server.acceptor(Impatient(Certified(acceptor))).serve(service).await
                     }
                     None => server.acceptor(Impatient(NoDelayAcceptor)).serve(service).await,
                 }

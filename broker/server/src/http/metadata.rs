@@ -1,6 +1,6 @@
 //! Documents about the broker: metadata, keys, the API's description, the page of reasons.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use axum::{
     Json,
@@ -8,7 +8,10 @@ use axum::{
     http::header,
     response::{Html, IntoResponse, Response},
 };
-use procura_core::{catalogue::Algorithm, request::token_endpoint};
+use procura_core::{
+    catalogue::{Algorithm, Catalogue, Server, ServerAuth},
+    request::token_endpoint,
+};
 use procura_wire::{JWT_BEARER, Reason, TOKEN_EXCHANGE, TokenType};
 use serde_json::json;
 
@@ -52,12 +55,12 @@ pub(crate) fn resource_metadata_uri(issuer: &str) -> String {
 /// `/.well-known/oauth-authorization-server` (RFC 8414 section 2).
 pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
     let issuer = &app.site.issuer;
-    let methods = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
     let algorithms = Algorithm::NAMES.map(|(name, _)| name);
     let snapshot = app.ports.active.snapshot();
+    let methods = methods(snapshot.judge.catalogue());
     let targets = snapshot.judge.catalogue().targets.values();
     let mut servers = snapshot.judge.catalogue().servers.values();
-    let kinds: std::collections::BTreeSet<_> = targets.map(|target| target.kind.name).collect();
+    let kinds: BTreeSet<_> = targets.map(|target| target.kind.name).collect();
     // That ID-JAGs are taken is said, and from whom is not (MCP Enterprise-Managed Authorization).
     let id_jag = snapshot
         .judge
@@ -97,6 +100,22 @@ pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
         "protected_resources": [format!("{issuer}/v1")],
         "service_documentation": format!("{issuer}/errors"),
     })))
+}
+
+/// How servers may authenticate; beside secrets only what one of them does.
+fn methods(catalogue: &Catalogue) -> BTreeSet<&'static str> {
+    let of = |server: &Server| match &server.auth {
+        ServerAuth::TlsClient(_) => &["tls_client_auth"][..],
+        ServerAuth::SelfSigned(_) => &["self_signed_tls_client_auth"],
+        ServerAuth::Spiffe(_) => &["spiffe_jwt", "spiffe_x509"],
+        ServerAuth::ClientSecret(_)
+        | ServerAuth::PrivateKeyJwt { .. }
+        | ServerAuth::Workload(_)
+        | ServerAuth::BuiltinDev => &[],
+    };
+    let used = catalogue.servers.values().flat_map(of).copied();
+    used.chain(["client_secret_basic", "client_secret_post", "private_key_jwt"])
+        .collect()
 }
 
 /// `/.well-known/oauth-protected-resource/v1` (RFC 9728 section 2). Issuers of operators' tokens are named.

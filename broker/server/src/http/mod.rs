@@ -2,11 +2,13 @@
 
 mod admin;
 pub(crate) mod body;
+mod certificates;
 mod door;
 mod dpop;
 mod filters;
 mod listen;
 mod metadata;
+mod proxy;
 mod refusal;
 mod reply;
 mod speaking;
@@ -32,6 +34,7 @@ pub(crate) use admin::admin;
 pub(crate) use door::Host;
 pub(crate) use listen::{Listener, bind};
 pub(crate) use metadata::server_metadata_path;
+pub(crate) use proxy::Proxy;
 pub(crate) use reply::Site;
 
 use crate::{dev::DevIssuer, telemetry::Failures};
@@ -43,6 +46,7 @@ pub(crate) struct App {
     pub(crate) keys: Arc<Keyring>,
     pub(crate) site: Site,
     pub(crate) host: Host,
+    pub(crate) proxy: Arc<Proxy>,
     pub(crate) requests: TaskTracker,
     pub(crate) failures: Arc<Failures>,
     pub(crate) dev: Option<Arc<DevIssuer>>,

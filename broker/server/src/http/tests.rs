@@ -8,6 +8,7 @@ use axum::{
     http::{Request, StatusCode, header},
     middleware::from_fn_with_state,
 };
+use procura_core::identity::PeerCertificates;
 use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -251,4 +252,51 @@ async fn req_017_a_handler_that_panics_is_a_500_that_says_nothing() {
         (StatusCode::INTERNAL_SERVER_ERROR, "server.error")
     );
     assert!(!answer.body.to_string().contains("a secret"));
+}
+
+#[tokio::test]
+async fn attack_89_a_certificate_in_a_header_is_dropped_and_told_where_it_is_all_there_is() {
+    let (routes, _folder) = routes().await;
+    for path in ["/token", "/revoke", "/introspect"] {
+        let request = || {
+            let form = Request::post(path).header(header::CONTENT_TYPE, FORM);
+            form.header("client-cert", ":Y2VydA==:")
+        };
+        for (body, reason) in [
+            ("token=x&client_id=tickets", "client.header_spoof"),
+            ("token=x", "client.header_spoof"),
+            ("token=x&client_id=tickets&client_secret=s", "client.unauthenticated"),
+        ] {
+            let answer = ask(&routes, request(), body).await;
+            assert_eq!(
+                (answer.status, answer.reason()),
+                (StatusCode::UNAUTHORIZED, reason),
+                "{path} {body}"
+            );
+            assert_eq!(answer.body["error"], "invalid_client");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_does_not_stand_in_for_an_authorization_that_cannot_be_read() {
+    let (routes, _folder) = routes().await;
+    let chain = Some(Arc::new(PeerCertificates(vec![b"no certificate".to_vec()])));
+    for path in ["/token", "/revoke", "/introspect", "/v1/uses"] {
+        let (media_type, body) = match path {
+            "/v1/uses" => ("application/json", "{}"),
+            _ => (FORM, "token=x"),
+        };
+        let request = || {
+            let request = Request::post(path).header(header::CONTENT_TYPE, media_type);
+            request.extension(chain.clone())
+        };
+        assert_eq!(ask(&routes, request(), body).await.reason(), "client.mtls", "{path}");
+        let unreadable = request().header(header::AUTHORIZATION, "Basic !");
+        assert_eq!(
+            ask(&routes, unreadable, body).await.reason(),
+            "client.unauthenticated",
+            "{path}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Body,
     extract::Request,
-    http::{StatusCode, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use procura_core::{
@@ -50,7 +50,7 @@ pub(crate) async fn token(door: Door, request: Request) -> Response {
 
 async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Issued, Refusal> {
     let mut form = body::form(parts, body).await?;
-    let credentials = body::credentials(&parts.headers, &mut form)?;
+    let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
     let request = TokenRequest::read(&mut form);
     // Reading ends at the first fault: what is left then is not unknown.
     let names = request.as_ref().map_or_else(|_| Vec::new(), |_| unknown(&form));
@@ -74,7 +74,7 @@ pub(crate) async fn revoke(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
         let mut form = body::form(&parts, body).await?;
-        let credentials = body::credentials(&parts.headers, &mut form)?;
+        let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
         let incoming = door.incoming(credentials, RevokeRequest::read(&mut form));
         let ports = Arc::clone(&door.app.ports);
         door.tracked(async move { revoke::revoke(&ports, incoming).await })
@@ -88,7 +88,7 @@ pub(crate) async fn introspect(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
         let mut form = body::form(&parts, body).await?;
-        let credentials = body::credentials(&parts.headers, &mut form)?;
+        let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
         let incoming = door.incoming(credentials, form.require("token", MAX_TOKEN));
         introspect::introspect(&door.app.ports, incoming)
             .await
@@ -102,6 +102,7 @@ pub(crate) async fn uses(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
         let (credentials, reports) = reported(&parts, body).await?;
+        let credentials = door.proof(&parts.headers, credentials)?;
         let incoming = door.incoming(credentials, reports);
         let ports = Arc::clone(&door.app.ports);
         door.tracked(async move { uses::report(&ports, incoming).await }).await
@@ -138,6 +139,18 @@ fn unknown(form: &Form) -> Vec<String> {
 }
 
 impl Door {
+    /// What the caller proves itself by. A certificate does not do it from a header that is not believed, nor in the
+    /// place of an Authorization that cannot be read.
+    fn proof(&self, headers: &HeaderMap, credentials: ClientCredentials) -> Result<ClientCredentials, Reason> {
+        match credentials {
+            ClientCredentials::None if headers.contains_key(header::AUTHORIZATION) => {
+                Err(Reason::ClientUnauthenticated)
+            }
+            ClientCredentials::Id(_) | ClientCredentials::None if self.spoofed => Err(Reason::ClientHeaderSpoof),
+            credentials => Ok(credentials),
+        }
+    }
+
     fn incoming<T>(&self, credentials: ClientCredentials, body: T) -> Incoming<T> {
         Incoming {
             credentials,

@@ -18,6 +18,7 @@ mod keeper;
 mod kinds;
 mod library;
 mod mcp;
+mod mtls;
 mod outage;
 mod reload;
 mod replicas;
@@ -106,6 +107,11 @@ fn main() -> ExitCode {
         mcp::the_log_names_everything_for_the_first_call_and_for_cached_ones,
         mcp::no_setting_of_a_session_shows_it_the_rows_of_others,
         mcp::the_end_of_a_session_ends_role_connection_and_subject_token,
+        mtls::a_certificate_proves_its_server_and_nothing_else_does,
+        mtls::another_bundle_ends_what_a_certificate_proves_on_open_connections,
+        mtls::a_certificate_in_a_header_is_believed_from_the_named_proxy_only,
+        mtls::workloads_prove_their_server_by_either_svid,
+        mtls::a_server_that_could_never_authenticate_stops_the_start,
         withdraw::a_grant_that_is_taken_from_a_server_is_undone,
         withdraw::a_server_that_is_removed_loses_its_sessions_and_what_they_hold,
         withdraw::a_target_with_live_leases_is_not_dropped_unless_it_is_abandoned,

@@ -1,3 +1,5 @@
+use procura_identity::BundleSource;
+
 use super::*;
 use crate::config::ConfigError;
 
@@ -142,4 +144,72 @@ fn the_brokers_own_issuer_is_http_only_on_loopback_and_on_purpose() {
     assert!(check(&on_loopback, Path::new("/")).is_ok());
     let elsewhere = GOOD.replace("https://broker.example.com", "http://broker.example.com");
     assert_eq!(mistakes(&elsewhere), "procura.toml:2: issuer must be https");
+}
+
+#[test]
+fn proxies_and_trust_domains_are_read() {
+    let more = r#"
+[proxy]
+from = ["10.0.0.0/8", "2001:db8::7"]
+client_certificate_header = "Client-Cert"
+forwarded_for = true
+[spiffe.tools]
+trust_domain = "example.org"
+bundle_endpoint = "https://spire.example.org/bundle"
+[spiffe.other]
+trust_domain = "other.org"
+bundle_file = "other.json"
+[tls]
+client_ca = "clients.pem"
+"#;
+    let config = check(&format!("{GOOD}{more}"), Path::new("/etc/procura")).expect("config");
+    assert!(config.proxy.forwards_certificates());
+    assert_eq!(
+        config.tls.client_ca.as_deref(),
+        Some(Path::new("/etc/procura/clients.pem"))
+    );
+    let endpoint = "https://spire.example.org/bundle".parse().expect("url");
+    let wanted = BTreeMap::from([
+        ("example.org".to_owned(), BundleSource::Endpoint(endpoint)),
+        (
+            "other.org".to_owned(),
+            BundleSource::File("/etc/procura/other.json".into()),
+        ),
+    ]);
+    assert_eq!(config.trust_domains, wanted);
+    let nobody = check(GOOD, Path::new("/")).expect("config");
+    assert!(!nobody.proxy.forwards_certificates() && nobody.trust_domains.is_empty());
+}
+
+#[test]
+fn every_mistake_about_proxies_and_trust_domains_is_listed() {
+    let more = r#"
+[proxy]
+from = ["0.0.0.0/0", "proxy.example.com", "10.0.0.0/33"]
+client_certificate_header = "Client Cert"
+[spiffe.one]
+trust_domain = "Example.org"
+bundle_endpoint = "http://spire.example.org/bundle"
+[spiffe.three]
+trust_domain = "example.org"
+bundle_file = "bundle.json"
+[spiffe.two]
+trust_domain = "example.org"
+bundle_file = "bundle.json"
+bundle_endpoint = "https://spire.example.org/bundle"
+"#;
+    insta::assert_snapshot!(mistakes(&format!("{GOOD}{more}")), @r#"
+    procura.toml:16: proxy.from: "0.0.0.0/0" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
+    procura.toml:16: proxy.from: "proxy.example.com" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
+    procura.toml:16: proxy.from: "10.0.0.0/33" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
+    procura.toml:17: proxy.client_certificate_header is the name of a header, such as Client-Cert (RFC 9440)
+    procura.toml:19: spiffe.one.trust_domain: "Example.org" is no trust domain, such as example.org
+    procura.toml:20: spiffe.one.bundle_endpoint is an https URL without user
+    procura.toml:24: [spiffe.two] names one of bundle_endpoint and bundle_file
+    procura.toml:25: spiffe.two.trust_domain: example.org stands here twice
+    "#);
+    let nothing = mistakes(&format!("{GOOD}\n[proxy]\nfrom = [\"10.0.0.7\"]\n"));
+    insta::assert_snapshot!(nothing, @"procura.toml:16: [proxy] names in from who is believed, and what is: client_certificate_header, forwarded_for");
+    let unknown = mistakes(&format!("{GOOD}\n[proxy]\nfrom = [\"10.0.0.7\"]\ntrust = true\n"));
+    insta::assert_snapshot!(unknown, @"procura.toml:17: unknown field `trust`, expected one of `from`, `client_certificate_header`, `forwarded_for`");
 }
