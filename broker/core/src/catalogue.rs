@@ -8,7 +8,12 @@ use std::{
 use procura_wire::{Digest, Name, QualifiedId, Reason};
 use serde_json::{Map, Value};
 
-use crate::{Timestamp, kind::Kind, params::ParamSpec};
+use crate::{
+    Timestamp,
+    kind::Kind,
+    limits::{Limits, Rate},
+    params::ParamSpec,
+};
 
 /// Everything that a bundle declares, rules apart. Keys are file names without ending.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +28,8 @@ pub struct Catalogue {
     pub targets: BTreeMap<Name, Target>,
     /// `abandon` of `bundle.toml`: targets whose leases may be left at a place that the bundle does not have.
     pub abandoned: BTreeSet<Name>,
+    /// `[limits]` of `bundle.toml`.
+    pub limits: Limits,
 }
 
 /// An identity provider that is trusted.
@@ -115,6 +122,10 @@ pub struct Server {
     pub introspects: BTreeSet<Name>,
     /// No exchange through it.
     pub suspended: bool,
+    /// `limits`: instead of the bundle's, for what comes through it; no [`crate::limits::Dimension::Address`].
+    pub limits: Limits,
+    /// `definition_sha256` of its tools that have one.
+    pub definitions: BTreeMap<String, Digest>,
 }
 
 /// How a server proves who it is.
@@ -180,6 +191,8 @@ pub struct Grant {
     pub forward_subject: bool,
     /// Parameters that narrow it.
     pub params: BTreeMap<String, ParamSpec>,
+    /// `limit`: instead of the server's and the bundle's, over all servers.
+    pub limit: Option<Rate>,
     /// The kind's own keys, checked against its schema.
     pub settings: Map<String, Value>,
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     catalogue::Server,
-    exchange::{Admitted, Refused, admit_at_once, store_reason},
+    exchange::{Admitted, Refused, admit_at_once, limit, store_reason},
     issued_value,
     ledger::{Event, Outcome, Stored},
     ports::Ports,
@@ -18,6 +18,7 @@ pub async fn introspect(
     incoming: Incoming<Result<Secret, FormFault>>,
 ) -> Result<IntrospectionResponse, Refused> {
     let (admitted, token) = admit_at_once(ports, incoming, Event::Exchange).await?;
+    limit::server(ports, &admitted)?;
     let token = token.map_err(|fault| Refused {
         param: fault.param,
         ..Refused::unrecorded(fault.reason)

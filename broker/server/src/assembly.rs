@@ -6,6 +6,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use procura_core::{
     exchange::Reuse,
     ids::ReplicaId,
+    limits::Limiter,
     ports::{Active, Clock, Entropy, Ports, Signer},
     source::Source,
 };
@@ -96,6 +97,7 @@ pub(crate) async fn build(
     });
     let identity = Arc::new(identity.map_err(Failure::usage)?);
     let ledger = engine.ledger();
+    let limiter = Limiter::open(&*ledger, clock.now()).await.map_err(Failure::found)?;
     let ports = Arc::new(Ports {
         tokens: Arc::clone(&identity) as _,
         active: Active::new(snapshot),
@@ -104,6 +106,7 @@ pub(crate) async fn build(
         issuer: workshop.issuer.clone(),
         sealer: Arc::clone(&workshop.seals) as _,
         reuse: Reuse::default(),
+        limiter,
         mint_budget,
         clock,
         entropy,

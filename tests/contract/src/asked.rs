@@ -51,6 +51,7 @@ pub fn target(kind: &'static Kind, settings: &Value, grant: &Value) -> Target {
         per_call: false,
         forward_subject: false,
         params: BTreeMap::new(),
+        limit: None,
         settings: object(grant),
     };
     Target {

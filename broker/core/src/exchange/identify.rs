@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use procura_wire::{Name, QualifiedId, Reason};
 
 use super::{
-    Admitted, actor, reads,
+    Admitted, actor, limit, reads,
     reads::same_uri,
     refuse::{Stop, suspended},
 };
@@ -37,6 +37,7 @@ pub(super) async fn identify(ports: &Ports, admitted: &mut Admitted, request: &T
     let principal = principal(catalogue, &token.issuer, &token.sub).map_err(at_fault)?;
     let subject = Subject { principal, token };
     note_subject(admitted, &subject);
+    limit::subject(ports, admitted, &subject.principal)?;
 
     let actor = actor::resolve(ports, admitted, &subject, request).await?;
     let draft = &mut admitted.draft;

@@ -6,6 +6,7 @@ mod admit;
 mod check;
 mod identify;
 mod judge;
+pub(crate) mod limit;
 mod mint;
 mod reads;
 mod refuse;
@@ -67,6 +68,7 @@ async fn through(
     admitted: &mut Admitted,
     request: Result<TokenRequest, FormFault>,
 ) -> Result<Issued, refuse::Stop> {
+    limit::server(ports, admitted)?;
     let request = request?;
     reads::note_request(&mut admitted.draft, &request);
     let caller = identify::identify(ports, admitted, &request).await?;

@@ -10,6 +10,7 @@ use crate::{
     ids::IssuanceId,
     judgement::{NearMiss, Verdict},
     ledger::{AppendError, Conditions, LeaseStep, Outcome, StoreError},
+    limits::Exceeded,
     ports::Ports,
 };
 
@@ -24,6 +25,8 @@ pub struct Refused {
     pub issuance: Option<IssuanceId>,
     /// What decided: for the log, and for answers in development mode only.
     pub explanation: Option<Explanation>,
+    /// Seconds after which the same request may succeed, where that is known.
+    pub retry_after: Option<u32>,
 }
 
 impl Refused {
@@ -34,6 +37,17 @@ impl Refused {
             param: None,
             issuance: None,
             explanation: None,
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Exceeded> for Refused {
+    /// Not in the log.
+    fn from(exceeded: Exceeded) -> Self {
+        Self {
+            retry_after: Some(exceeded.retry_after),
+            ..Self::unrecorded(exceeded.reason)
         }
     }
 }
@@ -56,6 +70,8 @@ pub(super) struct Stop {
     pub(super) param: Option<&'static str>,
     /// Boxed, because most refusals have none.
     pub(super) lease: Option<Box<LeaseStep>>,
+    /// The limit that is used up, where it was one.
+    pub(super) exceeded: Option<Exceeded>,
 }
 
 impl Stop {
@@ -64,6 +80,7 @@ impl Stop {
             reason,
             param: None,
             lease: None,
+            exceeded: None,
         }
     }
 
@@ -78,6 +95,15 @@ impl Stop {
         Self {
             lease: Some(Box::new(step)),
             ..Self::of(reason)
+        }
+    }
+}
+
+impl From<Exceeded> for Stop {
+    fn from(exceeded: Exceeded) -> Self {
+        Self {
+            exceeded: Some(exceeded),
+            ..Self::of(exceeded.reason)
         }
     }
 }
@@ -117,6 +143,9 @@ pub(super) fn note_verdict(admitted: &mut Admitted, verdict: Verdict) {
 /// Records the refusal, and uses up the proofs that nothing has used up yet. A refusal that cannot be recorded is
 /// answered as such.
 pub(super) async fn refuse(ports: &Ports, mut admitted: Admitted, mut stop: Stop) -> Refused {
+    if let Some(exceeded) = stop.exceeded.filter(|exceeded| !exceeded.first) {
+        return exceeded.into();
+    }
     if stop.reason == Reason::ProofReplayed {
         // Nothing was used up where one of several was used before.
         stop.reason = use_up(ports, &admitted.once).await.err().unwrap_or(stop.reason);
@@ -167,6 +196,7 @@ fn answer(admitted: Admitted, stop: Stop, recorded: Result<(), AppendError>) -> 
                 rules: draft.facts.rules,
                 near: draft.facts.near,
             }),
+            retry_after: stop.exceeded.map(|exceeded| exceeded.retry_after),
         },
         Err(error) => Refused::unrecorded(append_reason(error)),
     }

@@ -6,6 +6,7 @@ mod fair;
 mod fakes;
 mod identity;
 mod laws;
+mod limited;
 mod once;
 mod permits;
 mod reuse;

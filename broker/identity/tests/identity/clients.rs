@@ -31,6 +31,8 @@ fn server(auth: ServerAuth) -> Server {
         session_ttl: Duration::from_secs(3600),
         introspects: Default::default(),
         suspended: false,
+        limits: BTreeMap::new(),
+        definitions: BTreeMap::new(),
     }
 }
 

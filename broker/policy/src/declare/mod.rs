@@ -2,12 +2,17 @@
 
 mod agents;
 mod issuers;
+mod limits;
 mod servers;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use procura_core::{catalogue::Catalogue, kind::Kind};
+use procura_core::{
+    catalogue::Catalogue,
+    kind::Kind,
+    limits::{Dimension, Limits},
+};
 use procura_wire::{Name, QualifiedId};
 
 use crate::{
@@ -46,7 +51,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         grants: BTreeMap::new(),
         seen: Seen::default(),
     };
-    let abandoned = format(bundle, &mut mistakes);
+    let (abandoned, limits) = format(bundle, &mut mistakes);
     let mut readable = true;
     let targets = folder(bundle, "targets", &mut mistakes, &mut readable, |table| {
         targets::read(table, &around)
@@ -74,6 +79,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         servers,
         targets: targets.collect(),
         abandoned,
+        limits,
     };
     Declared {
         catalogue,
@@ -114,25 +120,27 @@ fn layout(bundle: &Bundle) -> Vec<Mistake> {
         .collect()
 }
 
-/// Checks `bundle.toml`; answers the targets that it abandons.
-fn format(bundle: &Bundle, mistakes: &mut Vec<Mistake>) -> BTreeSet<Name> {
+/// Checks `bundle.toml`; answers the targets that it abandons and its limits.
+fn format(bundle: &Bundle, mistakes: &mut Vec<Mistake>) -> (BTreeSet<Name>, Limits) {
     let Some(bytes) = bundle.file("bundle.toml") else {
         mistakes.push(Mistake::of_file(
             "bundle.toml",
             "the file is missing; write: format = 1",
         ));
-        return BTreeSet::new();
+        return Default::default();
     };
-    let abandoned = file("bundle.toml", bytes, mistakes, |table| {
+    let read = file("bundle.toml", bytes, mistakes, |table| {
         if let Some(item) = table.need("format", "1")
             && item.int().is_some_and(|format| format != 1)
         {
             item.mistake("this broker reads format 1; write: format = 1");
         }
         let abandoned = table.take("abandon").and_then(Item::texts).unwrap_or_default();
-        Some(abandoned.into_iter().filter_map(|(_, item)| item.parse()).collect())
+        let abandoned = abandoned.into_iter().filter_map(|(_, item)| item.parse()).collect();
+        let limits = table.take("limits").map(|item| limits::limits(item, &Dimension::ALL));
+        Some((abandoned, limits.unwrap_or_default()))
     });
-    abandoned.unwrap_or_default()
+    read.unwrap_or_default()
 }
 
 /// Reads one TOML file; whatever `read` leaves over is a mistake.

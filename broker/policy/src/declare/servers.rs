@@ -5,11 +5,22 @@ use std::{
     time::Duration,
 };
 
-use procura_core::catalogue::{SecretHash, Server, ServerAuth};
+use procura_core::{
+    catalogue::{SecretHash, Server, ServerAuth},
+    limits::Dimension,
+};
 use procura_wire::{Digest, QualifiedId};
 
-use super::Around;
+use super::{Around, limits};
 use crate::table::{Item, Table};
+
+/// A peer is not a server yet when it is counted.
+const LIMITS: [Dimension; 4] = [
+    Dimension::Server,
+    Dimension::Subject,
+    Dimension::Session,
+    Dimension::Grant,
+];
 
 const SESSION: Duration = Duration::from_secs(8 * 3600);
 
@@ -31,7 +42,8 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server>
     );
     let auth = auth.and_then(|item| auth_of(item, around));
     let own = table.take("grants").and_then(|item| grants(item, around));
-    let tools = tools(table, around);
+    let (tools, definitions) = tools(table, around);
+    let limits = table.take("limits").map(|item| limits::limits(item, &LIMITS));
     let session_ttl = table.take("session_ttl").and_then(Item::duration);
     let introspects = table.take("introspects").and_then(Item::texts).unwrap_or_default();
     let introspects = introspects
@@ -48,11 +60,16 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server>
         session_ttl: session_ttl.unwrap_or(SESSION),
         introspects: introspects.collect(),
         suspended: table.flag("suspended"),
+        limits: limits.unwrap_or_default(),
+        definitions,
     })
 }
 
-fn tools(table: &mut Table<'_>, around: &Around<'_>) -> BTreeMap<String, BTreeSet<QualifiedId>> {
-    let mut tools = BTreeMap::new();
+type Tools = (BTreeMap<String, BTreeSet<QualifiedId>>, BTreeMap<String, Digest>);
+
+/// The grants of each tool, and the digest of its definition where one stands.
+fn tools(table: &mut Table<'_>, around: &Around<'_>) -> Tools {
+    let (mut tools, mut definitions) = (BTreeMap::new(), BTreeMap::new());
     for (name, item) in table.named("tools") {
         let fits = (1..=128).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_graphic() && c != b'/');
         if !fits {
@@ -62,10 +79,21 @@ fn tools(table: &mut Table<'_>, around: &Around<'_>) -> BTreeMap<String, BTreeSe
         let own = tool
             .need("grants", "[\"github/read-issues\"]")
             .and_then(|item| grants(item, around));
+        if let Some(definition) = tool.take("definition_sha256").and_then(definition) {
+            definitions.insert(name.to_owned(), definition);
+        }
         tool.finish();
         tools.insert(name.to_owned(), own.unwrap_or_default());
     }
-    tools
+    (tools, definitions)
+}
+
+fn definition(item: Item<'_>) -> Option<Digest> {
+    let digest = item.text()?.parse().ok();
+    if digest.is_none() {
+        item.mistake("a definition's digest is 64 lower-case hex digits, as `procura policy tool-digest` prints it");
+    }
+    digest
 }
 
 fn grants(item: Item<'_>, around: &Around<'_>) -> Option<BTreeSet<QualifiedId>> {

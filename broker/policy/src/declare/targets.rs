@@ -13,7 +13,7 @@ use procura_core::{
 use procura_wire::Name;
 use serde_json::{Map, Value};
 
-use super::Around;
+use super::{Around, limits};
 use crate::table::{Item, Table};
 
 pub(crate) const RISKS: [(&str, Risk); 3] = [
@@ -186,6 +186,7 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
     });
     let outlives_subject = table.flag("outlives_subject");
     let per_call = table.flag("per_call");
+    let limit = table.take("limit").and_then(limits::rate);
     let forward = table.take("forward_subject");
     if let Some(item) = forward
         && !kind.forwards
@@ -215,6 +216,7 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
         per_call,
         forward_subject: forward.and_then(Item::bool).unwrap_or(false),
         params,
+        limit,
         settings: settings?,
     };
     Some((name?, grant))

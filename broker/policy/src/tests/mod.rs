@@ -1,8 +1,10 @@
 //! Tests over whole bundles: a valid one and one tweak.
 
 mod decide;
+mod editor;
 mod folder;
 mod laws;
+mod limits;
 mod many;
 mod mistakes;
 mod traps;

@@ -14,7 +14,7 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt;
-use procura_core::{identity::PeerCertificates, ports::Entropy};
+use procura_core::{identity::PeerCertificates, limits, ports::Entropy};
 use procura_wire::Reason;
 
 use super::{
@@ -35,6 +35,11 @@ pub(crate) struct Door {
 }
 
 impl Door {
+    /// Counts the request for its peer, before anybody is authenticated.
+    pub(crate) fn within_limit(&self) -> Result<(), Refusal> {
+        Ok(limits::admit_peer(&self.app.ports, self.peer)?)
+    }
+
     /// Answers a refusal, and counts and logs it once.
     pub(crate) fn refuse(&self, refusal: impl Into<Refusal>) -> Response {
         let refusal = refusal.into();

@@ -8,6 +8,7 @@ use axum::{
 use procura_core::{
     exchange::{Explanation, Issued, Refused},
     ids::{IssuanceId, SessionId},
+    limits::Exceeded,
 };
 use procura_wire::{ErrorBody, FormFault, Name, Reason, TokenType};
 use serde::Serialize;
@@ -40,6 +41,7 @@ pub(crate) struct Refusal {
     param: Option<&'static str>,
     issuance: Option<IssuanceId>,
     explanation: Option<Explanation>,
+    retry_after: Option<u32>,
     challenge: Challenge,
 }
 
@@ -65,6 +67,7 @@ impl From<Reason> for Refusal {
             param: None,
             issuance: None,
             explanation: None,
+            retry_after: reason.retry_after(),
             challenge: Challenge::None,
         }
     }
@@ -85,8 +88,15 @@ impl From<Refused> for Refusal {
             param: refused.param,
             issuance: refused.issuance,
             explanation: refused.explanation,
+            retry_after: refused.retry_after.or_else(|| refused.reason.retry_after()),
             ..refused.reason.into()
         }
+    }
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        Refused::from(exceeded).into()
     }
 }
 
@@ -157,7 +167,7 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
             Challenge::Bearer => set(header::WWW_AUTHENTICATE, bearer(site, reason)),
         }
     }
-    if let Some(seconds) = reason.retry_after() {
+    if let Some(seconds) = refusal.retry_after {
         set(header::RETRY_AFTER, seconds.to_string());
     }
     if matches!(reason, Reason::HttpSlow | Reason::HttpTooLarge) {
@@ -327,6 +337,7 @@ mod tests {
                 }],
                 reason: Reason::PolicyDenied.code(),
             }),
+            retry_after: None,
         }
         .into()
     }

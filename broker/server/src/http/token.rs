@@ -47,6 +47,7 @@ pub(crate) async fn token(door: Door, request: Request) -> Response {
 }
 
 async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Issued, Refusal> {
+    door.within_limit()?;
     let mut form = body::form(parts, body).await?;
     let credentials = body::credentials(&parts.headers, &mut form)?;
     let request = TokenRequest::read(&mut form);
@@ -67,6 +68,7 @@ async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Is
 pub(crate) async fn revoke(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
+        door.within_limit()?;
         let mut form = body::form(&parts, body).await?;
         let credentials = body::credentials(&parts.headers, &mut form)?;
         let incoming = door.incoming(credentials, RevokeRequest::read(&mut form));
@@ -81,6 +83,7 @@ pub(crate) async fn revoke(door: Door, request: Request) -> Response {
 pub(crate) async fn introspect(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
+        door.within_limit()?;
         let mut form = body::form(&parts, body).await?;
         let credentials = body::credentials(&parts.headers, &mut form)?;
         let incoming = door.incoming(credentials, form.require("token", MAX_TOKEN));
@@ -95,6 +98,7 @@ pub(crate) async fn introspect(door: Door, request: Request) -> Response {
 pub(crate) async fn uses(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
+        door.within_limit()?;
         let body = body::json(&parts, body).await?;
         let credentials = body::basic(&parts.headers)?;
         let reports = serde_json::from_slice::<UseReports>(&body).map_err(|_| Reason::UsesInvalid);

@@ -186,6 +186,7 @@ pub(crate) async fn rotate(door: Door, headers: HeaderMap, Path(name): Path<Stri
 impl Door {
     /// The operator behind the bearer token.
     async fn operator(&self, headers: &HeaderMap) -> Result<Operator, Refusal> {
+        self.within_limit()?;
         let token = bearer(headers).ok_or(Reason::V1Unauthenticated)?;
         Ok(operator::authenticate(&self.app.ports, &token).await?)
     }

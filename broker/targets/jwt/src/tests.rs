@@ -73,6 +73,7 @@ fn grant(scopes: Value) -> Grant {
         per_call: false,
         forward_subject: false,
         params: BTreeMap::new(),
+        limit: None,
         settings: [("scopes".to_owned(), scopes)].into_iter().collect(),
     }
 }

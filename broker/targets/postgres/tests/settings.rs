@@ -24,6 +24,7 @@ fn target(tweak: impl Fn(&mut Value, &mut Value)) -> Target {
         per_call: false,
         forward_subject: false,
         params: BTreeMap::new(),
+        limit: None,
         settings: object(&grant),
     };
     Target {

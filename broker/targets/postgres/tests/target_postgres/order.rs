@@ -36,6 +36,7 @@ pub(crate) fn target(port: u16, database: &str, groups: &[&str], connections: i6
         per_call: false,
         forward_subject: false,
         params: BTreeMap::new(),
+        limit: None,
         settings: object(json!({ "member_of": groups, "connection_limit": connections })),
     };
     Target {
