@@ -2,9 +2,12 @@
 
 mod admin;
 pub(crate) mod body;
+mod crowd;
 mod door;
 mod filters;
 mod listen;
+#[cfg(test)]
+mod listen_tests;
 mod metadata;
 mod reply;
 mod speaking;
