@@ -128,9 +128,40 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Speaking<T> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use axum_server::accept::NoDelayAcceptor;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        net::TcpListener,
+    };
 
     use super::*;
+    use crate::http::crowd::MAX_OF_PEER;
+
+    #[tokio::test]
+    async fn attack_068_a_connection_without_a_free_place_is_not_accepted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("address");
+        let crowd = Arc::new(Crowd::default());
+        let inner = NoDelayAcceptor;
+        let impatient = Impatient {
+            inner,
+            crowd: Arc::clone(&crowd),
+        };
+        let connected = async || {
+            let caller = TcpStream::connect(address).await.expect("connected");
+            let (stream, _) = listener.accept().await.expect("accepted");
+            (caller, impatient.accept(stream, ()).await)
+        };
+        let mut places: Vec<_> = (0..MAX_OF_PEER).filter_map(|_| crowd.admit(address.ip())).collect();
+        let refused = connected().await.1.err().map(|error| error.kind());
+        assert_eq!(refused, Some(io::ErrorKind::ResourceBusy));
+        places.pop();
+        let (_caller, accepted) = connected().await;
+        assert!(accepted.is_ok());
+        assert!(crowd.admit(address.ip()).is_none(), "the connection holds the place");
+        drop(accepted);
+        assert!(crowd.admit(address.ip()).is_some(), "and gives it back");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_says_too_little_is_closed() {
