@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use procura_wire::{Digest, TokenType};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// Everything that a credential depends on. A tool call's id is not part of it: uses of cached credentials are
 /// reported instead. Tokens stand here as digests.
@@ -25,6 +25,8 @@ pub(crate) struct Draft {
     pub(crate) target: String,
     pub(crate) grant: String,
     pub(crate) tool: Option<String>,
+    /// Digest of the tool's definition.
+    pub(crate) tool_definition: Option<Digest>,
     pub(crate) params: BTreeMap<String, Value>,
     /// Whole seconds. A shorter life narrows too.
     pub(crate) ttl: Option<u64>,
@@ -32,6 +34,17 @@ pub(crate) struct Draft {
     pub(crate) tool_call_id: Option<String>,
     /// Sent; not part of the key.
     pub(crate) traceparent: Option<String>,
+}
+
+impl Draft {
+    /// The parameters as RFC 9396 wants them, under that kind.
+    pub(crate) fn details(&self, kind: &str) -> Option<String> {
+        let mut details = Map::from_iter(self.params.clone());
+        (!details.is_empty()).then(|| {
+            details.insert("type".to_owned(), kind.into());
+            json!([details]).to_string()
+        })
+    }
 }
 
 impl Key<'_> {
@@ -48,6 +61,10 @@ impl Key<'_> {
             self.proof_key.map(str::as_bytes),
             Some(self.issued.as_str().as_bytes()),
             self.draft.tool.as_deref().map(str::as_bytes),
+            self.draft
+                .tool_definition
+                .as_ref()
+                .map(|digest| digest.as_bytes().as_slice()),
             Some(self.draft.target.as_bytes()),
             Some(self.draft.grant.as_bytes()),
             Some(params.as_bytes()),
@@ -70,18 +87,17 @@ impl Key<'_> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
     use super::*;
+    use proptest::prelude::*;
 
-    /// The parts as owned texts, in which one can be changed: broker, server, session, subject, actor, tool, target,
+    /// The parts as owned texts, in which one can be changed: definition, broker, server, session, subject, actor, tool, target,
     /// grant, parameter's name, its value, ttl.
-    type Parts = [String; 11];
+    type Parts = [String; 12];
 
     fn digest(parts: &Parts, issued: TokenType, call: &str) -> Digest {
         let some = |text: &String| (!text.is_empty()).then(|| text.clone());
         let [
+            definition,
             broker,
             server,
             session,
@@ -98,6 +114,7 @@ mod tests {
             target: target.clone(),
             grant: grant.clone(),
             tool: some(tool),
+            tool_definition: some(definition).map(|definition| Digest::of(definition.as_bytes())),
             params: some(name).into_iter().map(|name| (name, json!([value]))).collect(),
             ttl: some(ttl).map(|ttl| Digest::of(ttl.as_bytes()).as_bytes()[0].into()),
             tool_call_id: Some(call.to_owned()),
@@ -119,14 +136,14 @@ mod tests {
     proptest! {
         #[test]
         fn keys_that_differ_in_one_part_never_share(
-            parts: [String; 11],
-            changed in 0..10_usize,
+            parts: [String; 12],
+            changed in 0..11_usize,
             other: String,
         ) {
             let mut others = parts.clone();
             others[changed] = other.clone();
             // A value without a name is no parameter.
-            prop_assume!(parts[changed] != other && !(changed == 9 && parts[8].is_empty()));
+            prop_assume!(parts[changed] != other && !(changed == 10 && parts[9].is_empty()));
             prop_assert_ne!(
                 digest(&parts, TokenType::AccessToken, "1"),
                 digest(&others, TokenType::AccessToken, "1")
@@ -135,8 +152,8 @@ mod tests {
 
         #[test]
         fn text_that_moves_from_one_part_to_the_next_makes_another_key(
-            parts: [String; 11],
-            at in 0..9_usize,
+            parts: [String; 12],
+            at in 0..10_usize,
             moved in "[a-z]{1,4}",
         ) {
             let (mut left, mut right) = (parts.clone(), parts);
@@ -149,7 +166,7 @@ mod tests {
         }
 
         #[test]
-        fn the_call_is_no_part_and_the_type_is(parts: [String; 11], call: String) {
+        fn the_call_is_no_part_and_the_type_is(parts: [String; 12], call: String) {
             let key = digest(&parts, TokenType::AccessToken, "1");
             prop_assert_eq!(key, digest(&parts, TokenType::AccessToken, &call));
             prop_assert_ne!(key, digest(&parts, TokenType::Postgres, "1"));

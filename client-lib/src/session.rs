@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use procura_wire::{
     AwsCredential, PostgresCredential, Secret, TOKEN_EXCHANGE, TokenResponse, TokenType, VaultCredential,
+    tool_definition,
 };
 use reqwest::header::HeaderValue;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -180,6 +181,17 @@ impl<T> Request<'_, T> {
         self
     }
 
+    /// The tool that is being called, as it stands in the server's answer to `tools/list`: its name, and the digest of
+    /// its definition, for servers whose file at the broker has `definition_sha256`. What has no name is no tool, and
+    /// is left out.
+    #[must_use]
+    pub fn tool_definition(mut self, tool: &Value) -> Self {
+        let (name, digest) = tool_definition(tool).unzip();
+        self.draft.tool = name.map(str::to_owned);
+        self.draft.tool_definition = digest;
+        self
+    }
+
     /// JSON-RPC id of the call, for the record. Begin the use with the same.
     #[must_use]
     pub fn tool_call_id(mut self, id: &str) -> Self {
@@ -316,13 +328,15 @@ impl<T> Request<'_, T> {
             form.extend([("actor_token", actor.expose()), ("actor_token_type", access_token)]);
         }
         let ttl = draft.ttl.map(|ttl| ttl.to_string());
-        let details = self.details();
+        let definition = draft.tool_definition.map(|digest| digest.to_string());
+        let details = draft.details(self.shape.kind);
         let optional = [
             ("requested_expires_in", ttl.as_deref()),
             ("authorization_details", details.as_deref()),
             ("session", session),
             ("tool", draft.tool.as_deref()),
             ("tool_call_id", draft.tool_call_id.as_deref()),
+            ("tool_definition_sha256", definition.as_deref()),
         ];
         form.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         // A malformed one is no reason to fail.
@@ -330,20 +344,6 @@ impl<T> Request<'_, T> {
         let post = Post::Token(&form, traceparent.as_ref().and_then(|value| value.as_ref().ok()));
         let asked = Instant::now();
         self.read(&self.session.client.broker.send(post, tries).await?, asked)
-    }
-
-    /// The parameters as RFC 9396 wants them.
-    fn details(&self) -> Option<String> {
-        let params = &self.draft.params;
-        (!params.is_empty()).then(|| {
-            let mut details = json!({});
-            details
-                .as_object_mut()
-                .into_iter()
-                .for_each(|object| object.extend(params.clone()));
-            details["type"] = self.shape.kind.into();
-            json!([details]).to_string()
-        })
     }
 
     #[expect(

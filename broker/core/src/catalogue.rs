@@ -12,6 +12,7 @@ use crate::{
     Timestamp,
     certificate::{CertificateName, RegisteredKey},
     kind::Kind,
+    limits::{Limits, Rate},
     params::ParamSpec,
     spiffe::SpiffePattern,
     trust::{Requires, SubjectRules, Trust},
@@ -30,6 +31,8 @@ pub struct Catalogue {
     pub targets: BTreeMap<Name, Target>,
     /// `abandon` of `bundle.toml`: targets whose leases may be left at a place that the bundle does not have.
     pub abandoned: BTreeSet<Name>,
+    /// `[limits]` of `bundle.toml`.
+    pub limits: Limits,
 }
 
 /// An identity provider that is trusted.
@@ -167,6 +170,10 @@ pub struct Server {
     pub suspended: bool,
     /// Which tokens it may present.
     pub subjects: SubjectRules,
+    /// `limits`: instead of the bundle's, for what comes through it; no [`crate::limits::Dimension::Address`].
+    pub limits: Limits,
+    /// `definition_sha256` of its tools that have one.
+    pub definitions: BTreeMap<String, Digest>,
 }
 
 /// How a server proves who it is.
@@ -271,6 +278,8 @@ pub struct Grant {
     pub requires: Requires,
     /// Parameters that narrow it.
     pub params: BTreeMap<String, ParamSpec>,
+    /// `limit`: instead of the server's and the bundle's, over all servers.
+    pub limit: Option<Rate>,
     /// The kind's own keys, checked against its schema.
     pub settings: Map<String, Value>,
 }

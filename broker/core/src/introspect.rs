@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     catalogue::Server,
-    exchange::{Admitted, Refused, admit_at_once, store_reason},
+    exchange::{Admitted, Refused, admit_at_once, limit, store_reason},
     identity::Confirmation,
     issued_value,
     ledger::{Event, Outcome, Stored},
@@ -21,6 +21,7 @@ pub async fn introspect(
     incoming: Incoming<Result<Secret, FormFault>>,
 ) -> Result<IntrospectionResponse, Refused> {
     let (admitted, token) = admit_at_once(ports, incoming, Event::Exchange).await?;
+    limit::server(ports, &admitted)?;
     let token = token.map_err(|fault| Refused {
         param: fault.param,
         ..Refused::unrecorded(fault.reason)

@@ -10,6 +10,7 @@ use crate::{
     Timestamp,
     identity::Principal,
     ids::{Handle, IssuanceId, ReplicaId, SessionId},
+    limits::Counted,
     ports::BoxFuture,
 };
 
@@ -595,6 +596,12 @@ pub trait Ledger: Send + Sync {
 
     /// Whether the store can be read and written.
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Adds to what rate limits counted and answers the sums of all replicas, in any order; forgets windows that ended.
+    fn count(&self, counts: Vec<Counted>, now: Timestamp) -> BoxFuture<'_, Result<Vec<Counted>, StoreError>>;
+
+    /// Sums of windows that have not ended, the highest first, so many at most.
+    fn counted(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Counted>, StoreError>>;
 
     /// Forgets one-time ids whose time is over by durable time.
     fn forget_replay_ids(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -11,6 +11,7 @@ pub mod issued_value;
 pub mod judgement;
 pub mod kind;
 pub mod ledger;
+pub mod limits;
 pub mod operator;
 pub mod params;
 pub mod ports;

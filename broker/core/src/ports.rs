@@ -21,6 +21,7 @@ use crate::{
     judgement::Judge,
     kind::Minter,
     ledger::Ledger,
+    limits::Limiter,
     staged::Staged,
 };
 
@@ -184,6 +185,8 @@ pub struct Ports {
     pub sealer: Arc<dyn Sealer>,
     /// Live credentials that may be served again.
     pub reuse: Reuse,
+    /// What rate limits have counted.
+    pub limiter: Limiter,
     /// The bundle in force.
     pub active: Active,
     /// This process.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use procura_wire::{Form, FormFault, JWT_BEARER, Reason, Secret, TOKEN_EXCHANGE, TokenType, json};
+use procura_wire::{Digest, Form, FormFault, JWT_BEARER, Reason, Secret, TOKEN_EXCHANGE, TokenType, json};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -64,6 +64,8 @@ pub struct TokenRequest {
     pub tool: Option<String>,
     /// `tool_call_id`
     pub tool_call: Option<String>,
+    /// `tool_definition_sha256`: digest of the tool's definition as the server publishes it.
+    pub tool_definition: Option<Digest>,
 }
 
 /// What says whom the work is for.
@@ -138,6 +140,7 @@ impl TokenRequest {
             session,
             tool: tool(form)?,
             tool_call: short_text(form, "tool_call_id")?,
+            tool_definition: tool_definition(form)?,
         })
     }
 }
@@ -266,6 +269,14 @@ fn tool(form: &mut Form) -> Result<Option<String>, FormFault> {
     } else {
         Err(fault())
     }
+}
+
+fn tool_definition(form: &mut Form) -> Result<Option<Digest>, FormFault> {
+    const NAME: &str = "tool_definition_sha256";
+    let malformed = |_| FormFault::of(Reason::ParamMalformed, NAME);
+    short_text(form, NAME)?
+        .map(|text| text.parse().map_err(malformed))
+        .transpose()
 }
 
 fn short_text(form: &mut Form, name: &'static str) -> Result<Option<String>, FormFault> {

@@ -26,6 +26,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
+        // ISATAP: an IPv4 address behind 0000:5efe or 0200:5efe (RFC 5214 section 6.1).
+        [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => false,
         // Teredo, benchmarks, ORCHID; documentation; 6to4; documentation.
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         [0x2002, ..] => false,
@@ -68,6 +70,14 @@ mod tests {
             "2002:7f00:1::",
             "2001::1",
             "fec0::1",
+            "::127.0.0.1",
+            "100::1",
+            "5f00::1",
+            "2001:20::1",
+            "2606:4700::5efe:10.0.0.1",
+            "2606:4700::200:5efe:8.8.8.8",
+            "192.88.99.1",
+            "192.0.0.8",
         ] {
             assert!(!is_public(text.parse().expect("address")), "{text}");
         }

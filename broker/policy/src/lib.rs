@@ -11,6 +11,7 @@ mod bundle;
 mod case;
 mod check;
 mod declare;
+mod editor;
 mod explain;
 mod folder;
 mod judge;
@@ -28,6 +29,7 @@ mod text;
 
 pub use bundle::{Bundle, MalformedContent, SUM};
 pub use case::{Case, Expect};
+pub use editor::schemas;
 pub use explain::Explanation;
 pub use load::{Loaded, Options, load};
 pub use mistake::Mistake;

@@ -6,6 +6,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use procura_core::{
     exchange::Reuse,
     ids::ReplicaId,
+    limits::Limiter,
     ports::{Active, Clock, Entropy, Ports, Signer},
     source::Source,
 };
@@ -103,6 +104,7 @@ pub(crate) async fn build(
     let opener = Arc::new(move |reference: &str| sources.open(reference));
     let identity = Arc::new(identity.map_err(Failure::usage)?.with_secrets(opener));
     let ledger = engine.ledger();
+    let limiter = Limiter::open(&*ledger, clock.now()).await.map_err(Failure::found)?;
     let ports = Arc::new(Ports {
         tokens: Arc::clone(&identity) as _,
         active: Active::new(snapshot),
@@ -111,6 +113,7 @@ pub(crate) async fn build(
         issuer: workshop.issuer.clone(),
         sealer: Arc::clone(&workshop.seals) as _,
         reuse: Reuse::default(),
+        limiter,
         mint_budget,
         clock,
         entropy,

@@ -5,7 +5,7 @@ mod keys;
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use notify::{RecursiveMode, Watcher};
-use procura_core::{judgement::Judge, ledger::StoreError, ports::Ports, staged, undo, withdraw};
+use procura_core::{judgement::Judge, ledger::StoreError, limits, ports::Ports, staged, undo, withdraw};
 use procura_sources::Sources;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -69,6 +69,8 @@ impl Background {
         let (sources, end) = (Arc::clone(&broker.workshop.sources), this.stop.clone());
         this.tasks
             .spawn(async move { Sources::run(&sources, Box::pin(end.cancelled_owned())).await });
+        let stop = Box::pin(this.stop.clone().cancelled_owned());
+        this.tasks.spawn(limits::run(Arc::clone(&ports), stop));
         let failures = Arc::clone(&broker.failures);
         let clock = Arc::clone(&ports.clock);
         this.until_stop(async move { failures.run(clock.as_ref()).await });

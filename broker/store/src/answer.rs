@@ -8,6 +8,7 @@ use procura_core::{
         AppendError, Claim, Conditions, EndedBy, Entry, Held, Intent, Lease, Owner, ReplayId, Session, SessionKey,
         Undone,
     },
+    limits::Counted,
 };
 use procura_wire::{Digest, Name, QualifiedId};
 use tokio::sync::oneshot;
@@ -28,6 +29,7 @@ pub(crate) enum Write {
     KeepBundle(Digest, Vec<u8>),
     SettleBundle(Digest),
     Forget(Timestamp),
+    Count(Vec<Counted>, Timestamp),
     Check,
 }
 
@@ -39,6 +41,7 @@ pub(crate) enum Answer {
     Leases(Vec<Lease>),
     Settled(bool),
     Forgotten(u64),
+    Counted(Vec<Counted>),
 }
 
 /// What one write ends with; a refusal is its own, not its batch's.

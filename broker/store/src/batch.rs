@@ -55,13 +55,14 @@ impl<'c, D: Db> Batch<'c, D> {
             outcomes.push(Ok(self.single(write, &mut appended).await?));
         }
         self.sets(writes, &mut outcomes, appended).await?;
+        self.counts(writes, &mut outcomes).await?;
         Ok(outcomes)
     }
 
     /// A write that is not part of a set. Records that it brings along are appended with the others.
     async fn single<'w>(&mut self, write: &'w Write, appended: &mut Vec<&'w Entry>) -> Result<Answer, Failure> {
         Ok(match write {
-            Write::Append(..) | Write::Intend(_) | Write::Burn(_) | Write::Check => Answer::Done,
+            Write::Append(..) | Write::Intend(_) | Write::Burn(_) | Write::Check | Write::Count(..) => Answer::Done,
             Write::Open(session) => Answer::Session(Box::new(self.open_session(session).await?)),
             Write::End(id, by, entry) => {
                 let held = self.end_session(*id, *by, entry.index.at).await?;

@@ -13,6 +13,7 @@ use procura_core::{
         AppendError, Claim, Conditions, EndedBy, Entry, Filter, Held, Intent, Lease, LeaseFilter, Ledger, Owner, Page,
         ReplayId, SESSION_IDLE, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts, Undone,
     },
+    limits::Counted,
     ports::BoxFuture,
 };
 use procura_wire::{Digest, Name};
@@ -28,7 +29,10 @@ use crate::{
     batch::FORGET_AT_ONCE,
     db::{Arg, Db, Row},
     reads::{self, Select},
-    rows::{BytesRow, HeldRow, IntoDomain, LeaseRow, MarkRow, NumberRow, PlaceRow, RecordRow, SessionRow, TextRow},
+    rows::{
+        BytesRow, CountedRow, HeldRow, IntoDomain, LeaseRow, MarkRow, NumberRow, PlaceRow, RecordRow, SessionRow,
+        TextRow,
+    },
     sql,
     writer::Shared,
 };
@@ -332,6 +336,20 @@ impl<D: Db> Ledger for Store<D> {
                 .await?;
             self.write(Write::Check).await.map(drop)
         })
+    }
+
+    fn count(&self, counts: Vec<Counted>, now: Timestamp) -> BoxFuture<'_, Result<Vec<Counted>, StoreError>> {
+        Box::pin(async move {
+            match self.write(Write::Count(counts, now)).await? {
+                Answer::Counted(sums) => Ok(sums),
+                _ => Err(StoreError::Inconsistent),
+            }
+        })
+    }
+
+    fn counted(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Counted>, StoreError>> {
+        let args = vec![now.into(), i64::from(limit).into()];
+        Box::pin(self.many::<CountedRow>(sql::COUNTED.into_sql_str(), args))
     }
 
     fn forget_replay_ids(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -7,6 +7,7 @@ mod answer;
 mod appends;
 mod batch;
 mod cache;
+mod counts;
 mod db;
 mod leases;
 mod ledger;

@@ -7,6 +7,7 @@ use procura_core::{
     identity::Principal,
     ids::{Handle, IssuanceId, ReplicaId, SessionId},
     ledger::{Held, Index, Kept, Lease, LeaseState, Owner, Session, SessionKey, Stored},
+    limits::Counted,
 };
 use procura_wire::{Digest, Name, QualifiedId};
 use serde::{
@@ -306,6 +307,27 @@ pub(crate) struct DigestRow {
 pub(crate) struct MarkRow {
     pub(crate) key: Vec<u8>,
     pub(crate) second: i64,
+}
+
+#[derive(FromRow)]
+pub(crate) struct CountedRow {
+    digest: Vec<u8>,
+    ends: i64,
+    used: i64,
+}
+
+impl IntoDomain for CountedRow {
+    type Domain = Counted;
+
+    fn into_domain(self) -> Result<Counted, InconsistentRow> {
+        let at = At("counted", Uuid::nil());
+        let key = self.digest.try_into().map_err(|_| at.wrong("key"))?;
+        Ok(Counted {
+            key: Digest::from_bytes(key),
+            ends: Timestamp::from_microsecond(self.ends).map_err(|_| at.wrong("ends"))?,
+            count: u64::try_from(self.used).map_err(|_| at.wrong("used"))?,
+        })
+    }
 }
 
 #[derive(FromRow)]

@@ -25,6 +25,10 @@ pub struct Sql {
     pub insert_marks: &'static str,
     /// Takes due leases of a target over.
     pub take_due: &'static str,
+    /// Adds to counts; answers the sums.
+    pub count: &'static str,
+    /// Forgets counts of windows that ended.
+    pub forget_counts: &'static str,
     /// The last batch that a writer committed, after any transaction of its own has ended.
     pub last_batch: &'static str,
 }
@@ -207,6 +211,13 @@ pub(crate) const BUNDLE: &str = "SELECT content AS bytes FROM bundle WHERE diges
 pub(crate) const FORGET: &str = "
     DELETE FROM replay
      WHERE id IN (SELECT id FROM replay WHERE until < $1 LIMIT $2)";
+
+pub(crate) const COUNTED: &str = "
+    SELECT key AS digest, ends, used
+      FROM counted
+     WHERE ends > $1
+     ORDER BY used DESC
+     LIMIT $2";
 
 pub(crate) const NEW_INSTALLATION: &str = "
     INSERT INTO meta (one, installation)

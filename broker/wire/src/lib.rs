@@ -10,6 +10,7 @@ mod name;
 mod reason;
 mod secret;
 mod token_type;
+mod tool;
 
 pub use credential::{AwsCredential, PostgresCredential, VaultCredential};
 pub use digest::{Digest, MalformedDigest};
@@ -22,3 +23,4 @@ pub use name::{MalformedName, Name, QualifiedId};
 pub use reason::{OAuthError, Reason};
 pub use secret::Secret;
 pub use token_type::{JWT_BEARER, TOKEN_EXCHANGE, TokenType, UnknownTokenType};
+pub use tool::tool_definition;

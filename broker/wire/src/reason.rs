@@ -216,6 +216,8 @@ reasons! {
     SessionUnknown = "session.unknown", InvalidRequest, "The session is unknown, has ended or belongs to another caller; start a new one.";
     SessionEnded = "session.ended", InvalidRequest, "The session ended while the request was under way.";
     ToolNotDeclared = "tool.not_declared", InvalidRequest, "The tool is not declared for this server.";
+    ToolDefinitionMissing = "tool.definition_missing", InvalidRequest, "The digest of the definition of this tool is declared; send it as tool_definition_sha256.";
+    ToolDefinitionChanged = "tool.definition_changed", InvalidRequest, "The definition of the tool is not the one whose digest is declared; review it and declare the new digest.";
     PolicyTarget = "policy.target", InvalidTarget, "Name one target, by audience or by resource.";
     TargetNotAvailable = "target.not_available", InvalidTarget, "The target is unknown or has nothing for this server.";
     GrantNotPermitted = "grant.not_permitted", InvalidScope, "The grant is unknown or not permitted; the log tells which with procura log show.";
@@ -230,6 +232,11 @@ reasons! {
     PolicyTtl = "policy.ttl", InvalidRequest, "requested_expires_in must be a whole number of seconds above zero.";
     TtlBelowMinimum = "ttl.below_minimum", InvalidRequest, "Less time is left than this kind of credential needs; get a fresh subject token or ask for more.";
     ProofReplayed = "proof.replayed", InvalidRequest, "A one-time proof was used before.";
+    LimitServer = "limit.server", TemporarilyUnavailable, "The server asks more often than its limit allows; wait as long as Retry-After says.";
+    LimitSubject = "limit.subject", TemporarilyUnavailable, "There are more requests for this subject than its limit allows; wait as long as Retry-After says.";
+    LimitSession = "limit.session", TemporarilyUnavailable, "The session asks more often than its limit allows; wait as long as Retry-After says.";
+    LimitGrant = "limit.grant", TemporarilyUnavailable, "The grant is asked for more often than its limit allows; wait as long as Retry-After says.";
+    LimitAddress = "limit.address", TemporarilyUnavailable, "There are more requests from this address than its limit allows; wait as long as Retry-After says.";
     AuditUnavailable = "audit.unavailable", TemporarilyUnavailable, "The issuance log cannot be written, so nothing is issued.";
     Overloaded = "server.overloaded", TemporarilyUnavailable, "Too many requests wait; try again.";
     Draining = "server.draining", TemporarilyUnavailable, "The broker is shutting down; try again.";
@@ -282,6 +289,7 @@ impl Reason {
             Self::HttpHost => 421,
             Self::HttpOrigin => 403,
             Self::ClientBruteforce => 429,
+            Self::LimitServer | Self::LimitSubject | Self::LimitSession | Self::LimitGrant | Self::LimitAddress => 429,
             other => other.error().status(),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use procura_client::{Credential, Error, PostgresCredential, Request, Secret};
+use serde_json::json;
 use tokio::time::{Instant, advance, sleep};
 
 use crate::kit::{Broker, user};
@@ -78,9 +79,10 @@ async fn asks_as_rfc_8693_says_and_remembers_the_session() {
     let broker = Broker::start().await;
     let client = broker.client();
     let session = user(&client, "subject").actor(Secret::new("agent".to_owned()));
+    let tool = json!({"name": "list_issues", "inputSchema": {}, "title": "no part of it"});
     let request = session
         .bearer("issues-api", "read")
-        .tool("list_issues")
+        .tool_definition(&tool)
         .tool_call_id("7")
         .param("repositories", vec!["web"])
         .ttl(Duration::from_secs(60))
@@ -102,6 +104,10 @@ async fn asks_as_rfc_8693_says_and_remembers_the_session() {
         ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
         ("tool", "list_issues"),
         ("tool_call_id", "7"),
+        (
+            "tool_definition_sha256",
+            "ae4b45fc98c52cbb6fc1419e791c8339f65561389aa42e3aec22e2e609c64ffd",
+        ),
     ];
     assert!(
         script.exchanges[0]

@@ -52,6 +52,7 @@ pub fn target(kind: &'static Kind, settings: &Value, grant: &Value) -> Target {
         forward_subject: false,
         requires: Default::default(),
         params: BTreeMap::new(),
+        limit: None,
         settings: object(grant),
     };
     Target {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use procura_wire::{Name, QualifiedId, Reason};
 
 use super::{
-    Admitted, actor, bind, demands, id_jag, reads,
+    Admitted, actor, bind, demands, id_jag, limit, reads,
     reads::same_uri,
     refuse::{Stop, suspended},
 };
@@ -56,6 +56,7 @@ pub(super) async fn identify(
     bind::check(catalogue, admitted, &subject.token).map_err(at_fault)?;
     let log_in = demands::check_log_in(catalogue, &subject, admitted.now);
     log_in.map_err(|needs| Stop::needs(Reason::AuthInsufficient, needs))?;
+    limit::subject(ports, admitted, &subject.principal)?;
 
     let actor = actor::resolve(ports, admitted, &subject, request).await?;
     let draft = &mut admitted.draft;

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use procura_wire::{Name, Reason};
 
 use super::{
-    Admitted, demands, reads,
+    Admitted, demands, limit, reads,
     refuse::{Stop, note_verdict},
     session,
 };
 use crate::{
     Timestamp,
-    catalogue::{Grant, Target},
+    catalogue::{Grant, Server, Target},
     identity::Caller,
     judgement::{Effect, Plan, Question},
     kind::Lifetime,
@@ -48,6 +48,7 @@ pub(super) async fn judge(
     {
         return Err(Stop::param(Reason::ToolNotDeclared, "tool"));
     }
+    defined(server, request)?;
     let (name, target) = reads::target(catalogue, server, &request.targets)?;
     admitted.draft.facts.target = Some(name.clone());
     admitted.draft.facts.kind = Some(target.kind.name);
@@ -102,6 +103,7 @@ pub(super) async fn judge(
     if end < floor(admitted.now) + min {
         return Err(Reason::TtlBelowMinimum.into());
     }
+    limit::permitted(ports, admitted, &grants, run.session().id)?;
     let session = session::open(ports, run).await?;
     admitted.draft.facts.session = Some(session.id);
     admitted.draft.facts.outlives_subject = outlives(&grants);
@@ -117,6 +119,17 @@ pub(super) async fn judge(
         plan,
         per_call,
     })
+}
+
+/// A tool whose definition stands in the server's file is asked for with that definition.
+fn defined(server: &Server, request: &TokenRequest) -> Result<(), Stop> {
+    let declared = request.tool.as_ref().and_then(|tool| server.definitions.get(tool));
+    match (declared, &request.tool_definition) {
+        (Some(_), None) => Err(Reason::ToolDefinitionMissing),
+        (Some(declared), Some(presented)) if declared != presented => Err(Reason::ToolDefinitionChanged),
+        _ => Ok(()),
+    }
+    .map_err(|reason| Stop::param(reason, "tool_definition_sha256"))
 }
 
 /// Whole seconds, as tokens have them.

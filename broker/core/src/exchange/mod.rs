@@ -9,6 +9,7 @@ mod demands;
 mod id_jag;
 mod identify;
 mod judge;
+pub(crate) mod limit;
 mod mint;
 mod reads;
 mod refuse;
@@ -76,6 +77,7 @@ async fn through(
     admitted: &mut Admitted,
     request: Result<TokenRequest, FormFault>,
 ) -> Result<Issued, refuse::Stop> {
+    limit::server(ports, admitted)?;
     bind::prove(ports, admitted)?;
     let mut request = request?;
     reads::note_request(&mut admitted.draft, &request);

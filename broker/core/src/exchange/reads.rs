@@ -17,6 +17,7 @@ use crate::{
 pub(super) fn note_request(draft: &mut Draft, request: &TokenRequest) {
     draft.facts.tool.clone_from(&request.tool);
     draft.facts.tool_call.clone_from(&request.tool_call);
+    draft.facts.tool_definition_sha256 = request.tool_definition;
     draft.facts.requested = Some(Extent {
         ttl: request.requested_ttl.map(|ttl| ttl.as_secs()),
         scope: request.scope.clone(),

@@ -10,6 +10,7 @@ use crate::{
     ids::IssuanceId,
     judgement::{NearMiss, Verdict},
     ledger::{AppendError, Conditions, LeaseStep, Outcome, StoreError},
+    limits::Exceeded,
     ports::Ports,
 };
 
@@ -26,6 +27,8 @@ pub struct Refused {
     pub explanation: Option<Explanation>,
     /// What a token must have for it to be issued.
     pub needs: Option<Box<Needs>>,
+    /// Seconds after which the same request may succeed, where that is known.
+    pub retry_after: Option<u32>,
 }
 
 impl Refused {
@@ -37,6 +40,17 @@ impl Refused {
             issuance: None,
             explanation: None,
             needs: None,
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Exceeded> for Refused {
+    /// Not in the log.
+    fn from(exceeded: Exceeded) -> Self {
+        Self {
+            retry_after: Some(exceeded.retry_after),
+            ..Self::unrecorded(exceeded.reason)
         }
     }
 }
@@ -61,6 +75,8 @@ pub(super) struct Stop {
     pub(super) lease: Option<Box<LeaseStep>>,
     /// What a token must have for it to go on.
     pub(super) needs: Option<Box<Needs>>,
+    /// The limit that is used up, where it was one.
+    pub(super) exceeded: Option<Exceeded>,
 }
 
 impl Stop {
@@ -70,6 +86,7 @@ impl Stop {
             param: None,
             lease: None,
             needs: None,
+            exceeded: None,
         }
     }
 
@@ -93,6 +110,15 @@ impl Stop {
         Self {
             lease: Some(Box::new(step)),
             ..Self::of(reason)
+        }
+    }
+}
+
+impl From<Exceeded> for Stop {
+    fn from(exceeded: Exceeded) -> Self {
+        Self {
+            exceeded: Some(exceeded),
+            ..Self::of(exceeded.reason)
         }
     }
 }
@@ -132,6 +158,9 @@ pub(super) fn note_verdict(admitted: &mut Admitted, verdict: Verdict) {
 /// Records the refusal, and uses up the proofs that nothing has used up yet. A refusal that cannot be recorded is
 /// answered as such.
 pub(super) async fn refuse(ports: &Ports, mut admitted: Admitted, mut stop: Stop) -> Refused {
+    if let Some(exceeded) = stop.exceeded.filter(|exceeded| !exceeded.first) {
+        return exceeded.into();
+    }
     if stop.reason == Reason::ProofReplayed {
         // Nothing was used up where one of several was used before.
         stop.reason = use_up(ports, &admitted.once).await.err().unwrap_or(stop.reason);
@@ -183,6 +212,7 @@ fn answer(admitted: Admitted, stop: Stop, recorded: Result<(), AppendError>) -> 
                 rules: draft.facts.rules,
                 near: draft.facts.near,
             }),
+            retry_after: stop.exceeded.map(|exceeded| exceeded.retry_after),
         },
         Err(error) => Refused::unrecorded(append_reason(error)),
     }

@@ -33,6 +33,9 @@ pub struct Facts {
     /// JSON-RPC id of the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call: Option<String>,
+    /// Digest of the tool's definition, as the server says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_definition_sha256: Option<Digest>,
     /// The session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,

@@ -9,6 +9,7 @@ mod fakes;
 mod id_jag;
 mod identity;
 mod laws;
+mod limited;
 mod once;
 mod permits;
 mod reuse;

@@ -15,6 +15,7 @@ use procura_core::{
     judgement::Effect,
     kind::{Kind, Minter, Place},
     ledger::Ledger,
+    limits::Limiter,
     params::{ParamSpec, ParamType},
     ports::{Active, Clock, Ports, Snapshot},
     request::{Incoming, TokenRequest},
@@ -57,6 +58,7 @@ fn grant(params: &[(&str, ParamSpec)]) -> Grant {
             .iter()
             .map(|(name, spec)| ((*name).to_owned(), spec.clone()))
             .collect(),
+        limit: None,
         settings: Map::new(),
     }
 }
@@ -113,6 +115,8 @@ pub(crate) fn catalogue() -> Catalogue {
         introspects: BTreeSet::new(),
         suspended: false,
         subjects: Default::default(),
+        limits: BTreeMap::new(),
+        definitions: BTreeMap::new(),
     };
     let team = ParamSpec {
         ty: ParamType::Set(None),
@@ -140,6 +144,7 @@ pub(crate) fn catalogue() -> Catalogue {
         ]),
         targets: BTreeMap::from([(name("api"), api), (name("db"), db)]),
         abandoned: BTreeSet::new(),
+        limits: BTreeMap::new(),
     }
 }
 
@@ -212,6 +217,7 @@ impl World {
             issuer: BROKER.into(),
             sealer: Arc::new(Reversed),
             reuse: Reuse::default(),
+            limiter: Limiter::default(),
             mint_budget: Duration::from_secs(10),
         };
         let world = Self {

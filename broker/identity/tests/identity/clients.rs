@@ -34,6 +34,8 @@ pub(crate) fn server(auth: ServerAuth) -> Server {
         introspects: Default::default(),
         suspended: false,
         subjects: Default::default(),
+        limits: BTreeMap::new(),
+        definitions: BTreeMap::new(),
     }
 }
 

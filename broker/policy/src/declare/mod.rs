@@ -3,6 +3,7 @@
 mod agents;
 mod client_keys;
 mod issuers;
+mod limits;
 mod proofs;
 mod servers;
 mod targets;
@@ -11,7 +12,12 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use procura_core::{catalogue::Catalogue, kind::Kind, trust::Trust};
+use procura_core::{
+    catalogue::Catalogue,
+    kind::Kind,
+    limits::{Dimension, Limits},
+    trust::Trust,
+};
 use procura_wire::{Name, QualifiedId};
 
 use crate::{
@@ -58,7 +64,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         seen: Seen::default(),
         workloads: proofs::Workloads::default(),
     };
-    let abandoned = format(bundle, &mut mistakes);
+    let (abandoned, limits) = format(bundle, &mut mistakes);
     let mut readable = true;
     let targets = folder(bundle, "targets", &mut mistakes, &mut readable, |table| {
         targets::read(table, &around)
@@ -88,6 +94,7 @@ pub(crate) fn read(bundle: &Bundle, kinds: &[&'static Kind], options: Options) -
         servers,
         targets: targets.collect(),
         abandoned,
+        limits,
     };
     Declared {
         catalogue,
@@ -128,25 +135,27 @@ fn layout(bundle: &Bundle) -> Vec<Mistake> {
         .collect()
 }
 
-/// Checks `bundle.toml`; answers the targets that it abandons.
-fn format(bundle: &Bundle, mistakes: &mut Vec<Mistake>) -> BTreeSet<Name> {
+/// Checks `bundle.toml`; answers the targets that it abandons and its limits.
+fn format(bundle: &Bundle, mistakes: &mut Vec<Mistake>) -> (BTreeSet<Name>, Limits) {
     let Some(bytes) = bundle.file("bundle.toml") else {
         mistakes.push(Mistake::of_file(
             "bundle.toml",
             "the file is missing; write: format = 1",
         ));
-        return BTreeSet::new();
+        return Default::default();
     };
-    let abandoned = file("bundle.toml", bytes, mistakes, |table| {
+    let read = file("bundle.toml", bytes, mistakes, |table| {
         if let Some(item) = table.need("format", "1")
             && item.int().is_some_and(|format| format != 1)
         {
             item.mistake("this broker reads format 1; write: format = 1");
         }
         let abandoned = table.take("abandon").and_then(Item::texts).unwrap_or_default();
-        Some(abandoned.into_iter().filter_map(|(_, item)| item.parse()).collect())
+        let abandoned = abandoned.into_iter().filter_map(|(_, item)| item.parse()).collect();
+        let limits = table.take("limits").map(|item| limits::limits(item, &Dimension::ALL));
+        Some((abandoned, limits.unwrap_or_default()))
     });
-    abandoned.unwrap_or_default()
+    read.unwrap_or_default()
 }
 
 /// Reads one TOML file; whatever `read` leaves over is a mistake.

@@ -5,11 +5,22 @@ use std::{
     time::Duration,
 };
 
-use procura_core::catalogue::{SecretHash, Server, ServerAuth};
+use procura_core::{
+    catalogue::{SecretHash, Server, ServerAuth},
+    limits::Dimension,
+};
 use procura_wire::{Digest, QualifiedId};
 
-use super::{Around, client_keys, proofs, trust, workload};
+use super::{Around, client_keys, limits, proofs, trust, workload};
 use crate::table::{Item, Table};
+
+/// A peer is not a server yet when it is counted.
+const LIMITS: [Dimension; 4] = [
+    Dimension::Server,
+    Dimension::Subject,
+    Dimension::Session,
+    Dimension::Grant,
+];
 
 const SESSION: Duration = Duration::from_secs(8 * 3600);
 
@@ -32,7 +43,8 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server>
     let auth = auth.and_then(|item| auth_of(item, around));
     let own = table.take("grants").and_then(|item| grants(item, around));
     let mut subjects = trust::of_server(table, around);
-    let tools = tools(table, around, &mut subjects.tool_scopes);
+    let (tools, definitions) = tools(table, around, &mut subjects.tool_scopes);
+    let limits = table.take("limits").map(|item| limits::limits(item, &LIMITS));
     let session_ttl = table.take("session_ttl").and_then(Item::duration);
     let introspects = table.take("introspects").and_then(Item::texts).unwrap_or_default();
     let introspects = introspects
@@ -52,15 +64,16 @@ pub(super) fn read(table: &mut Table<'_>, around: &Around<'_>) -> Option<Server>
         introspects: introspects.collect(),
         suspended: table.flag("suspended"),
         subjects,
+        limits: limits.unwrap_or_default(),
+        definitions,
     })
 }
 
-fn tools(
-    table: &mut Table<'_>,
-    around: &Around<'_>,
-    scopes: &mut BTreeMap<String, BTreeSet<String>>,
-) -> BTreeMap<String, BTreeSet<QualifiedId>> {
-    let mut tools = BTreeMap::new();
+type Tools = (BTreeMap<String, BTreeSet<QualifiedId>>, BTreeMap<String, Digest>);
+
+/// The grants of each tool, and the digest of its definition where one stands.
+fn tools(table: &mut Table<'_>, around: &Around<'_>, scopes: &mut BTreeMap<String, BTreeSet<String>>) -> Tools {
+    let (mut tools, mut definitions) = (BTreeMap::new(), BTreeMap::new());
     for (name, item) in table.named("tools") {
         let fits = (1..=128).contains(&name.len()) && name.bytes().all(|c| c.is_ascii_graphic() && c != b'/');
         if !fits {
@@ -73,10 +86,21 @@ fn tools(
         if let Some(required) = tool.take("requires_scope").and_then(trust::scopes) {
             scopes.insert(name.to_owned(), required);
         }
+        if let Some(definition) = tool.take("definition_sha256").and_then(definition) {
+            definitions.insert(name.to_owned(), definition);
+        }
         tool.finish();
         tools.insert(name.to_owned(), own.unwrap_or_default());
     }
-    tools
+    (tools, definitions)
+}
+
+fn definition(item: Item<'_>) -> Option<Digest> {
+    let digest = item.text()?.parse().ok();
+    if digest.is_none() {
+        item.mistake("a definition's digest is 64 lower-case hex digits, as `procura policy tool-digest` prints it");
+    }
+    digest
 }
 
 fn grants(item: Item<'_>, around: &Around<'_>) -> Option<BTreeSet<QualifiedId>> {

@@ -13,7 +13,7 @@ use procura_core::{
 use procura_wire::Name;
 use serde_json::{Map, Value};
 
-use super::{Around, trust};
+use super::{Around, limits, trust};
 use crate::table::{Item, Table};
 
 pub(crate) const RISKS: [(&str, Risk); 3] = [
@@ -175,6 +175,7 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
     });
     let outlives_subject = table.flag("outlives_subject");
     let per_call = table.flag("per_call");
+    let limit = table.take("limit").and_then(limits::rate);
     let forward = table.take("forward_subject");
     if let Some(item) = forward
         && !kind.forwards
@@ -206,6 +207,7 @@ fn grant<'d>(name: &str, item: Item<'d>, kind: &'static Kind, places: &mut Place
         forward_subject: forward.and_then(Item::bool).unwrap_or(false),
         requires,
         params,
+        limit,
         settings: settings?,
     };
     Some((name?, grant))

@@ -2,9 +2,11 @@
 
 mod bindings;
 mod decide;
+mod editor;
 mod folder;
 mod identities;
 mod laws;
+mod limits;
 mod many;
 mod mistakes;
 mod proofs;

@@ -10,7 +10,9 @@ pub(crate) mod print;
 mod recorded;
 mod records;
 mod rotate;
+mod schemas;
 mod show;
+mod tools;
 mod whois;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -159,6 +161,8 @@ mod tests {
             &format!("procura session end {id}"),
             &format!("procura policy explain --issuance {id} --as-case --token-file t"),
             "procura policy explain bundle --case case.toml",
+            "procura policy tool-digest -",
+            "procura policy schemas policies/schemas",
             "procura lease list --state live",
             &format!("procura lease undo {id} --json"),
             &format!(

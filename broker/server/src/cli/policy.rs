@@ -11,7 +11,7 @@ use super::{
     Failure,
     api::Connection,
     print::{self, plain},
-    recorded,
+    recorded, schemas, tools,
 };
 use crate::{dev::OPTIONS, kinds::KINDS};
 
@@ -26,6 +26,17 @@ pub(crate) enum Policy {
     Explain(Box<Explain>),
     /// Writes bundle.sum: the folder is whole, `serve` may load it
     Seal(Folder),
+    /// Prints the digests of the definitions of tools, for `definition_sha256` in a server's file
+    ToolDigest {
+        /// What the server answers to tools/list, as JSON; `-` reads standard input
+        file: PathBuf,
+    },
+    /// Writes the JSON Schemas of a bundle's files, for editors
+    Schemas {
+        /// The folder that they are written to
+        #[arg(default_value = "policies/schemas")]
+        folder: PathBuf,
+    },
 }
 
 /// A bundle.
@@ -107,6 +118,8 @@ pub(crate) async fn run(command: Policy) -> Result<(), Failure> {
             None => explain(&command),
         },
         Policy::Seal(folder) => seal(&folder.folder),
+        Policy::ToolDigest { file } => tools::print_digests(&read(&file)?),
+        Policy::Schemas { folder } => schemas::write(&folder),
     }
 }
 

@@ -117,6 +117,7 @@ fn who(page: &mut Page, leaf: &Value, clear: &Value) {
     page.line("server", value(&leaf["server"]) + &proved);
     page.line("tool", value(&leaf["tool"]));
     page.line("call", value(&leaf["tool_call"]));
+    page.line("definition", value(&leaf["tool_definition_sha256"]));
     page.line("operator", value(&clear["operator"]["id"]));
     page.line("ended by", value(&leaf["ended_by"]));
     page.line("address", value(&clear["address"]));

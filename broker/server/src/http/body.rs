@@ -7,8 +7,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::BodyExt;
 use procura_core::identity::{AssertionType, ClientCredentials};
 use procura_wire::{Form, FormFault, Reason, Secret, unescape};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use super::reply::Challenge;
@@ -17,6 +19,8 @@ use super::reply::Challenge;
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 /// Largest body, bytes.
 const MAX_BODY: usize = 256 * 1024;
+/// Bytes of all bodies that are arriving at a time.
+const MAX_BODIES: usize = 64 * 1024 * 1024;
 /// Longest time for a body to arrive.
 const MAX_BODY_TIME: Duration = Duration::from_secs(10);
 /// Longest client id, bytes.
@@ -60,16 +64,31 @@ async fn read(parts: &Parts, body: Body, media_type: &str) -> Result<Bytes, Reas
 
 /// Reads a body within its limits of size and time.
 pub(crate) async fn limited(body: Body) -> Result<Bytes, Reason> {
-    match tokio::time::timeout(MAX_BODY_TIME, axum::body::to_bytes(body, MAX_BODY)).await {
-        Err(_) => Err(Reason::HttpSlow),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let source = std::error::Error::source(&error);
-            let limit = source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-            // Without the limit it is a connection that broke off.
-            Err(if limit { Reason::HttpTooLarge } else { Reason::HttpSlow })
+    static ROOM: Semaphore = Semaphore::const_new(MAX_BODIES);
+    let read = tokio::time::timeout(MAX_BODY_TIME, collected(body, &ROOM)).await;
+    read.unwrap_or(Err(Reason::HttpSlow))
+}
+
+/// Bytes take room as they come, so that bodies that never end take little.
+async fn collected(mut body: Body, room: &Semaphore) -> Result<Bytes, Reason> {
+    let (mut bytes, mut taken) = (Vec::new(), None::<SemaphorePermit<'_>>);
+    while let Some(frame) = body.frame().await {
+        // A connection that broke off.
+        let Ok(data) = frame.map_err(|_| Reason::HttpSlow)?.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(Reason::HttpTooLarge);
         }
+        let more = u32::try_from(data.len()).map_err(|_| Reason::HttpTooLarge)?;
+        let more = room.try_acquire_many(more).map_err(|_| Reason::Overloaded)?;
+        match &mut taken {
+            Some(taken) => taken.merge(more),
+            None => taken = Some(more),
+        }
+        bytes.extend_from_slice(&data);
     }
+    Ok(bytes.into())
 }
 
 /// Whether the one Content-Type is `expected`, in UTF-8 where it names a charset.
@@ -174,7 +193,7 @@ fn public(id: &Secret) -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
 
     use super::*;
 
@@ -303,6 +322,31 @@ mod tests {
         assert!(posted("/token", Body::from(most.clone())).await.is_ok());
         let answer = posted("/token", Body::from(most + "a")).await;
         assert_eq!(answer.err(), Some(Reason::HttpTooLarge));
+    }
+
+    #[tokio::test]
+    async fn attack_067_bodies_that_are_arriving_have_so_much_room_together() {
+        let room = Semaphore::new(10);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let rest = stream::once(async move {
+            ended
+                .await
+                .map(|()| Bytes::new())
+                .or(Ok::<_, std::io::Error>(Bytes::new()))
+        });
+        let first = Body::from_stream(stream::iter([Ok(Bytes::from("12345678"))]).chain(rest));
+        let mut first = Box::pin(collected(first, &room));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let second = collected(Body::from("123"), &room).await;
+        assert_eq!(second, Err(Reason::Overloaded));
+        drop(end);
+        assert_eq!(first.await, Ok(Bytes::from("12345678")));
+        assert_eq!(
+            collected(Body::from("1234567890"), &room)
+                .await
+                .map(|bytes| bytes.len()),
+            Ok(10)
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ use axum::{
 use futures_util::FutureExt;
 use procura_core::{
     identity::{PeerCertificates, PresentedProof},
+    limits,
     ports::Entropy,
 };
 use procura_wire::Reason;
@@ -41,6 +42,11 @@ pub(crate) struct Door {
 }
 
 impl Door {
+    /// Counts the request for its peer, before anybody is authenticated.
+    pub(crate) fn within_limit(&self) -> Result<(), Refusal> {
+        Ok(limits::admit_peer(&self.app.ports, self.peer)?)
+    }
+
     /// Answers a refusal, and counts and logs it once.
     pub(crate) fn refuse(&self, refusal: impl Into<Refusal>) -> Response {
         let refusal = refusal.into();

@@ -52,7 +52,8 @@ pub(crate) fn resource_metadata_uri(issuer: &str) -> String {
     format!("{origin}{}", resource_metadata_path(path))
 }
 
-/// `/.well-known/oauth-authorization-server` (RFC 8414 section 2).
+/// `/.well-known/oauth-authorization-server` (RFC 8414 section 2). There is no authorization endpoint, so nothing of RFC
+/// 9207 is said: `authorization_response_iss_parameter_supported` means false where it is absent.
 pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
     let issuer = &app.site.issuer;
     let algorithms = Algorithm::NAMES.map(|(name, _)| name);
@@ -118,19 +119,24 @@ fn methods(catalogue: &Catalogue) -> BTreeSet<&'static str> {
         .collect()
 }
 
-/// `/.well-known/oauth-protected-resource/v1` (RFC 9728 section 2). Issuers of operators' tokens are named.
+/// `/.well-known/oauth-protected-resource/v1` (RFC 9728 section 2). Issuers of operators' tokens are named; scopes are
+/// not, since rules and not scopes say what an operator may. A list without elements is left out (section 3.2).
 pub(crate) async fn resource(State(app): State<Arc<App>>) -> Response {
     let snapshot = app.ports.active.snapshot();
     let issuers = snapshot.judge.catalogue().issuers.values();
     let operators = issuers
         .filter(|issuer| issuer.operators)
         .map(|issuer| app.issuer_of(issuer));
-    cached(Json(json!({
+    let operators: Vec<_> = operators.collect();
+    let mut document = json!({
         "resource": format!("{}/v1", app.site.issuer),
-        "authorization_servers": operators.collect::<Vec<_>>(),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": Algorithm::NAMES.map(|(name, _)| name),
-    })))
+    });
+    if !operators.is_empty() {
+        document["authorization_servers"] = operators.into();
+    }
+    cached(Json(document))
 }
 
 /// `/jwks.json` (RFC 7517): the keys that verify what the broker signs.

@@ -3,10 +3,13 @@
 mod admin;
 pub(crate) mod body;
 mod certificates;
+mod crowd;
 mod door;
 mod dpop;
 mod filters;
 mod listen;
+#[cfg(test)]
+mod listen_tests;
 mod metadata;
 mod proxy;
 mod refusal;

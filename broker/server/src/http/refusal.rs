@@ -3,6 +3,7 @@
 use procura_core::{
     exchange::{Explanation, Refused},
     ids::IssuanceId,
+    limits::Exceeded,
 };
 use procura_wire::{FormFault, Needs, Reason};
 
@@ -25,6 +26,7 @@ pub(crate) struct Refusal {
     pub(super) issuance: Option<IssuanceId>,
     pub(super) explanation: Option<Explanation>,
     pub(super) needs: Option<Box<Needs>>,
+    pub(super) retry_after: Option<u32>,
     pub(super) challenge: Challenge,
 }
 
@@ -51,6 +53,7 @@ impl From<Reason> for Refusal {
             issuance: None,
             explanation: None,
             needs: None,
+            retry_after: reason.retry_after(),
             challenge: Challenge::None,
         }
     }
@@ -72,7 +75,14 @@ impl From<Refused> for Refusal {
             issuance: refused.issuance,
             explanation: refused.explanation,
             needs: refused.needs,
+            retry_after: refused.retry_after.or_else(|| refused.reason.retry_after()),
             ..refused.reason.into()
         }
+    }
+}
+
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        Refused::from(exceeded).into()
     }
 }

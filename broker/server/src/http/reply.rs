@@ -101,7 +101,7 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
             }
         }
     }
-    if let Some(seconds) = reason.retry_after() {
+    if let Some(seconds) = refusal.retry_after {
         set(header::RETRY_AFTER, seconds.to_string());
     }
     if matches!(reason, Reason::HttpSlow | Reason::HttpTooLarge) {
@@ -326,6 +326,7 @@ mod tests {
                 }],
                 reason: Reason::PolicyDenied.code(),
             }),
+            retry_after: None,
         }
         .into()
     }

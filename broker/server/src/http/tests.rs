@@ -191,6 +191,94 @@ async fn req_027_req_063_metadata_names_the_endpoints_and_the_token_types() {
 }
 
 #[tokio::test]
+async fn req_065_req_066_req_067_a_401_of_the_api_leads_to_metadata_of_just_that_resource() {
+    let (routes, _folder) = routes().await;
+    let answer = ask(&routes, Request::get("/v1/issuances"), "").await;
+    let challenge = answer.headers[header::WWW_AUTHENTICATE].to_str().expect("text");
+    let uri = challenge
+        .split("resource_metadata=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let path = uri.and_then(|uri| uri.strip_prefix(ISSUER)).expect("a path of ours");
+    assert_eq!(path, "/.well-known/oauth-protected-resource/v1");
+    let answer = ask(&routes, Request::get(path), "").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body["resource"], format!("{ISSUER}/v1"));
+    let servers = answer.body["authorization_servers"].as_array().map(Vec::len);
+    assert_eq!(servers, Some(1), "the issuer of operators");
+}
+
+#[tokio::test]
+async fn req_066_the_path_of_an_issuer_is_inserted() {
+    let (broker, _folder) = testing::broker().await;
+    let routes = public(app(&broker, None), "/tenant");
+    for (path, status) in [
+        ("/.well-known/oauth-protected-resource/tenant/v1", StatusCode::OK),
+        ("/.well-known/oauth-authorization-server/tenant", StatusCode::OK),
+        ("/.well-known/oauth-protected-resource/v1", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(ask(&routes, Request::get(path), "").await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn req_069_metadata_promises_nothing_that_is_not_served() {
+    let (routes, _folder) = routes().await;
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-protected-resource/v1",
+    ] {
+        let document = ask(&routes, Request::get(path), "").await.body;
+        for absent in [
+            "authorization_endpoint",
+            "authorization_response_iss_parameter_supported",
+            "registration_endpoint",
+            "scopes_supported",
+        ] {
+            assert!(document[absent].is_null(), "{path} has {absent}");
+        }
+    }
+}
+
+fn from(peer: [u8; 4]) -> axum::http::request::Builder {
+    let peer = axum::extract::ConnectInfo(std::net::SocketAddr::from((peer, 4711)));
+    Request::post("/token")
+        .header(header::CONTENT_TYPE, FORM)
+        .extension(peer)
+}
+
+#[tokio::test]
+async fn req_017_attack_073_a_peer_beyond_its_limit_is_429_whatever_it_says_of_itself() {
+    let (broker, folder) = testing::broker().await;
+    let file = folder.path().join("bundle/bundle.toml");
+    std::fs::write(file, "format = 1\nlimits = { address = \"2/1h\" }\n").expect("written");
+    let snapshot = broker.workshop.make().await.map_err(|rejected| rejected.to_string());
+    broker.ports.active.swap(snapshot.expect("a bundle"));
+    let routes = public(app(&broker, None), "/");
+    for status in [401, 401, 429] {
+        let request = from([192, 0, 2, 1]).header("x-forwarded-for", format!("198.51.100.{status}"));
+        let answer = ask(&routes, request, "a=b").await;
+        assert_eq!(answer.status.as_u16(), status);
+        if status == 429 {
+            let wait: u32 = answer.headers[header::RETRY_AFTER]
+                .to_str()
+                .expect("text")
+                .parse()
+                .expect("seconds");
+            assert!((1..=3600).contains(&wait), "{wait}");
+            assert_eq!(
+                (answer.reason(), &answer.body["error"]),
+                ("limit.address", &"temporarily_unavailable".into())
+            );
+            assert!(answer.body["issuance_id"].is_null());
+        }
+    }
+    assert_eq!(ask(&routes, from([192, 0, 2, 2]), "a=b").await.status.as_u16(), 401);
+    let operator = ask(&routes, from([192, 0, 2, 1]).method("GET").uri("/v1/issuances"), "").await;
+    assert_eq!(operator.reason(), "limit.address");
+}
+
+#[tokio::test]
 async fn the_development_issuer_is_there_in_development_mode_only() {
     let (routes, _folder) = routes().await;
     let answer = ask(

@@ -49,6 +49,7 @@ pub(crate) async fn token(door: Door, request: Request) -> Response {
 }
 
 async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Issued, Refusal> {
+    door.within_limit()?;
     let mut form = body::form(parts, body).await?;
     let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
     let request = TokenRequest::read(&mut form);
@@ -73,6 +74,7 @@ async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Is
 pub(crate) async fn revoke(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
+        door.within_limit()?;
         let mut form = body::form(&parts, body).await?;
         let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
         let incoming = door.incoming(credentials, RevokeRequest::read(&mut form));
@@ -87,6 +89,7 @@ pub(crate) async fn revoke(door: Door, request: Request) -> Response {
 pub(crate) async fn introspect(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
+        door.within_limit()?;
         let mut form = body::form(&parts, body).await?;
         let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
         let incoming = door.incoming(credentials, form.require("token", MAX_TOKEN));
@@ -101,6 +104,7 @@ pub(crate) async fn introspect(door: Door, request: Request) -> Response {
 pub(crate) async fn uses(door: Door, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let work = async {
+        door.within_limit()?;
         let (credentials, reports) = reported(&parts, body).await?;
         let credentials = door.proof(&parts.headers, credentials)?;
         let incoming = door.incoming(credentials, reports);

@@ -187,6 +187,7 @@ pub(crate) async fn rotate(door: Door, headers: HeaderMap, Path(name): Path<Stri
 impl Door {
     /// The operator behind the token, which is a bearer's or comes with its proof.
     async fn operator(&self, headers: &HeaderMap) -> Result<Operator, Refusal> {
+        self.within_limit()?;
         let (token, dpop) = access_token(headers).ok_or(Reason::V1Unauthenticated)?;
         let presented = Presented {
             token: &token,

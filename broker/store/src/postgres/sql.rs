@@ -79,5 +79,15 @@ pub(super) const SQL: Sql = Sql {
       RETURNING ",
         lease_columns!()
     ),
+    count: "
+        INSERT INTO counted (key, ends, used)
+        SELECT decode(key, 'hex'), ends, used
+          FROM json_to_recordset($1::json) AS counts (key text, ends bigint, used bigint)
+         ORDER BY 1, 2
+            ON CONFLICT (key, ends) DO UPDATE SET used = counted.used + excluded.used
+     RETURNING key AS digest, ends, used",
+    forget_counts: "
+        DELETE FROM counted
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM counted WHERE ends <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
     last_batch: "SELECT batch AS number FROM writer WHERE id = $1 FOR UPDATE",
 };

@@ -72,5 +72,15 @@ pub(super) const SQL: Sql = Sql {
       RETURNING ",
         lease_columns!()
     ),
+    count: "
+        INSERT INTO counted (key, ends, used)
+        SELECT unhex(value ->> 'key'), value ->> 'ends', value ->> 'used'
+          FROM jsonb_each($1)
+         WHERE true
+            ON CONFLICT (key, ends) DO UPDATE SET used = counted.used + excluded.used
+     RETURNING key AS digest, ends, used",
+    forget_counts: "
+        DELETE FROM counted
+         WHERE (key, ends) IN (SELECT key, ends FROM counted WHERE ends <= $1 LIMIT $2)",
     last_batch: "SELECT batch AS number FROM writer WHERE id = $1",
 };

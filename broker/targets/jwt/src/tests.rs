@@ -77,6 +77,7 @@ fn grant(scopes: Value) -> Grant {
         forward_subject: false,
         requires: Default::default(),
         params: BTreeMap::new(),
+        limit: None,
         settings: [("scopes".to_owned(), scopes)].into_iter().collect(),
     }
 }

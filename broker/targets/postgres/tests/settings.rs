@@ -25,6 +25,7 @@ fn target(tweak: impl Fn(&mut Value, &mut Value)) -> Target {
         forward_subject: false,
         requires: Default::default(),
         params: BTreeMap::new(),
+        limit: None,
         settings: object(&grant),
     };
     Target {

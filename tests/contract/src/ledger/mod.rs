@@ -20,6 +20,7 @@ use procura_core::{
         Ledger, Outcome, Owner, Page, ReplayId, Session, SessionFilter, SessionKey, StoreError, Stored, TokenFacts,
         Undone,
     },
+    limits::Counted,
     ports::BoxFuture,
 };
 use procura_wire::{Digest, Name};
@@ -282,6 +283,35 @@ impl Ledger for MemoryLedger {
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { self.write().map(drop) })
+    }
+
+    fn count(&self, counts: Vec<Counted>, now: Timestamp) -> BoxFuture<'_, Result<Vec<Counted>, StoreError>> {
+        Box::pin(async move {
+            let mut state = self.write()?;
+            state.counted.retain(|(_, ends), _| now < *ends);
+            let add = |counted: Counted| {
+                let sum = state.counted.entry((counted.key, counted.ends)).or_default();
+                *sum += counted.count;
+                Counted { count: *sum, ..counted }
+            };
+            Ok(counts.into_iter().map(add).collect())
+        })
+    }
+
+    fn counted(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<Vec<Counted>, StoreError>> {
+        Box::pin(async move {
+            let state = self.read();
+            let kept = state.counted.iter().filter(|((_, ends), _)| now < *ends);
+            let mut kept: Vec<_> = kept
+                .map(|((key, ends), count)| Counted {
+                    key: *key,
+                    ends: *ends,
+                    count: *count,
+                })
+                .collect();
+            kept.sort_by_key(|counted| std::cmp::Reverse(counted.count));
+            Ok(limited(kept.into_iter(), limit))
+        })
     }
 
     fn forget_replay_ids(&self) -> BoxFuture<'_, Result<(), StoreError>> {

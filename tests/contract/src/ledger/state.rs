@@ -27,6 +27,7 @@ pub(super) struct State {
     pub(super) burnt: HashMap<Digest, Timestamp>,
     pub(super) bundles: HashMap<Digest, Vec<u8>>,
     pub(super) settled: Vec<Digest>,
+    pub(super) counted: HashMap<(Digest, Timestamp), u64>,
     pub(super) durable: Option<Timestamp>,
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the code of tests, kept in a library")]
 
 mod appends;
+mod counts;
 mod kept;
 mod leases;
 mod listings;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use procura_core::{ids::IssuanceId, ledger::Ledger, ports::BoxFuture};
 
 pub use appends::*;
+pub use counts::*;
 pub use kept::*;
 pub use leases::*;
 pub use listings::*;
@@ -79,6 +81,8 @@ macro_rules! ledger_tests {
             bundles_are_kept_once
             the_bundle_that_was_settled_last_is_known
             places_that_hold_leases_are_told
+            counts_of_all_replicas_are_added
+            counts_outlive_a_restart_until_their_window_ends
         }
     };
     ($make:path: $($behaviour:ident)*) => {

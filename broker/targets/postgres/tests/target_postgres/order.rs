@@ -37,6 +37,7 @@ pub(crate) fn target(port: u16, database: &str, groups: &[&str], connections: i6
         forward_subject: false,
         requires: Default::default(),
         params: BTreeMap::new(),
+        limit: None,
         settings: object(json!({ "member_of": groups, "connection_limit": connections })),
     };
     Target {
