@@ -1,6 +1,7 @@
 // An oidc-provider on a free port of 127.0.0.1. Argument: a directory with node_modules.
 // Prints one line of JSON when it serves. POST /issue?sub&aud&format gives a token without a log-in:
-// the provider's own code makes and signs it.
+// the provider's own code makes and signs it. GET /issued tells of opaque tokens by client credentials: how many there
+// were, and how many live.
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -72,6 +73,20 @@ const provider = new Provider(issuer, {
   findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
 });
 
+// Opaque tokens by client credentials: when each ends, in seconds since 1970.
+const ends = new Map();
+let made = 0;
+provider.on('client_credentials.saved', (token) => {
+  made += 1;
+  ends.set(token.jti, Date.now() / 1000 + token.expiration);
+});
+provider.on('client_credentials.destroyed', (token) => ends.delete(token.jti));
+
+function issued() {
+  const live = [...ends.values()].filter((end) => end > Date.now() / 1000).length;
+  return { made, live };
+}
+
 async function issue({ sub, aud, format }) {
   const client = await provider.Client.find('agent');
   const grant = new provider.Grant({ accountId: sub, clientId: client.clientId });
@@ -95,8 +110,9 @@ async function fields(request) {
 
 const oidc = provider.callback();
 server.on('request', (request, response) => {
-  if (request.method !== 'POST' || request.url !== '/issue') return oidc(request, response);
-  return fields(request).then(issue).then(
+  const answers = { 'POST /issue': issue, 'GET /issued': issued }[`${request.method} ${request.url}`];
+  if (!answers) return oidc(request, response);
+  return fields(request).then(answers).then(
     (answer) => response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer)),
     (error) => response.writeHead(500, { 'content-type': 'application/json' }).end(JSON.stringify({ error: `${error}` })),
   );

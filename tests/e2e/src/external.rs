@@ -3,6 +3,7 @@
 
 mod aws;
 mod github;
+mod oauth;
 mod vault;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use serde_json::Value;
 
-pub use self::{aws::Aws, github::Github, vault::Vault};
+pub use self::{aws::Aws, github::Github, oauth::Oauth, vault::Vault};
 use crate::{Fault, serve::Site};
 
 /// A grant of every such target that everybody may have, without a parameter.
@@ -30,6 +31,8 @@ pub enum External {
     Github(Github),
     /// Sessions of a role.
     Aws(Aws),
+    /// Tokens of an authorization server.
+    Oauth(Oauth),
 }
 
 impl External {
@@ -39,6 +42,7 @@ impl External {
             Self::Vault(_) => "vault",
             Self::Github(_) => "github-app",
             Self::Aws(_) => "aws",
+            Self::Oauth(_) => "oauth",
         }
     }
 
@@ -53,6 +57,7 @@ impl External {
             Self::Vault(vault) => vault.keys(),
             Self::Github(github) => github.keys(),
             Self::Aws(aws) => aws.keys(),
+            Self::Oauth(oauth) => oauth.keys(),
         }
     }
 
@@ -60,7 +65,7 @@ impl External {
     fn grants(&self) -> &'static [&'static str] {
         match self {
             Self::Vault(_) => vault::GRANTS,
-            Self::Github(_) => &[READ],
+            Self::Github(_) | Self::Oauth(_) => &[READ],
             Self::Aws(_) => aws::GRANTS,
         }
     }
@@ -70,6 +75,7 @@ impl External {
             Self::Vault(vault) => vault.broker_token.clone(),
             Self::Github(github) => github.key.clone(),
             Self::Aws(_) => aws::broker_key(),
+            Self::Oauth(oauth) => oauth.server.upstream_key.clone(),
         }
     }
 
@@ -79,6 +85,7 @@ impl External {
             Self::Vault(vault) => vault.takes(issued).await,
             Self::Github(github) => Ok(github.ask(issued).await?.status == 200),
             Self::Aws(aws) => aws.takes(issued).await,
+            Self::Oauth(oauth) => oauth.takes(issued).await,
         }
     }
 
@@ -88,6 +95,7 @@ impl External {
             Self::Vault(vault) => Ok(vault.handles().await?.len()),
             Self::Github(github) => Ok(github.server.asked().len()),
             Self::Aws(aws) => Ok(aws.sessions().len()),
+            Self::Oauth(oauth) => Ok(oauth.server.issued().await?.made),
         }
     }
 
@@ -103,14 +111,8 @@ impl External {
         let (live, undoing) = (of("live"), of("undoing"));
         let (there, known) = match self {
             Self::Vault(vault) => (vault.handles().await?, live.clone()),
-            // It lists no tokens. An interrupted mint may have made one.
-            Self::Github(github) => {
-                let (least, most, there) = (live.len(), live.len() + undoing.len(), github.server.live());
-                return match (least..=most).contains(&there) {
-                    true => Ok(()),
-                    false => Err(format!("{there} tokens live at GitHub, {least} to {most} by the leases").into()),
-                };
-            }
+            Self::Github(github) => return counted(github.server.live(), &live, &undoing),
+            Self::Oauth(oauth) => return counted(oauth.server.issued().await?.live, &live, &undoing),
             // Nothing ends a session there.
             Self::Aws(aws) => (aws.sessions(), live.union(&undoing).cloned().collect()),
         };
@@ -169,6 +171,15 @@ impl Site<'_> {
                 "[keys.seal]\nsource = \"own:seal.json\"\n[sources.own]",
             )
         })
+    }
+}
+
+/// Compares where no tokens are listed, only counted. An interrupted mint may have made one.
+fn counted(there: usize, live: &BTreeSet<String>, undoing: &BTreeSet<String>) -> Result<(), Fault> {
+    let (least, most) = (live.len(), live.len() + undoing.len());
+    match (least..=most).contains(&there) {
+        true => Ok(()),
+        false => Err(format!("{there} tokens live there, {least} to {most} by the leases").into()),
     }
 }
 

@@ -43,6 +43,13 @@ pub struct OidcProvider {
     _dir: TempDir,
 }
 
+/// Tokens by client credentials.
+#[derive(Deserialize)]
+pub(crate) struct Issued {
+    pub(crate) made: usize,
+    pub(crate) live: usize,
+}
+
 /// First line of the script's output.
 #[derive(Deserialize)]
 struct Started {
@@ -98,6 +105,13 @@ impl OidcProvider {
         let request = request.basic_auth(INTROSPECTS.0, Some(INTROSPECTS.1)).form(&fields);
         let reply = http::send(request).await?.expect_status(200)?;
         Ok(reply.text("access_token").to_owned())
+    }
+
+    /// How many tokens were made for [`UPSTREAM`], and how many of them live.
+    pub(crate) async fn issued(&self) -> Result<Issued, Fault> {
+        let url = format!("{}/issued", self.issuer);
+        let reply = http::get(&self.http, &url, None).await?.expect_status(200)?;
+        Ok(serde_json::from_value(reply.body)?)
     }
 
     /// Asks it about a token, as the client that the broker is (RFC 7662).

@@ -6,7 +6,7 @@ use std::{path::Path, process::Command, sync::Arc, time::Duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use procura_e2e::{
     Fault, Testbed,
-    external::{Aws, External, Github, Vault},
+    external::{Aws, External, Github, Oauth, Vault},
     harness::Outcome,
     serve::{DATABASE, Site, Store},
 };
@@ -33,7 +33,7 @@ pub(crate) const POINTS: [(&str, u32); 15] = [
     ("store-after-commit", 9),
 ];
 /// Kinds of targets whose brokers crash.
-pub(crate) const KINDS: [&str; 4] = ["postgres", "vault", "github-app", "aws"];
+pub(crate) const KINDS: [&str; 5] = ["postgres", "vault", "github-app", "aws", "oauth"];
 /// Brokers at the same time.
 const AT_ONCE: usize = 8;
 const LOOK: Duration = Duration::from_millis(50);
@@ -66,6 +66,10 @@ pub(crate) async fn kill_9_at_every_step_leaves_nothing_unknown_at_aws(testbed: 
     killed_everywhere(testbed, "aws").await
 }
 
+pub(crate) async fn kill_9_at_every_step_leaves_nothing_unknown_at_an_oauth_upstream(testbed: &Testbed) -> Outcome {
+    killed_everywhere(testbed, "oauth").await
+}
+
 async fn killed_everywhere(testbed: &Testbed, kind: &str) -> Outcome {
     together(&points_of(kind), async |point, nth| {
         killed(testbed, &Store::Sqlite, kind, (point, nth)).await
@@ -90,6 +94,7 @@ pub(crate) async fn site_of<'a>(
         "vault" => External::Vault(Vault::fake().await?),
         "github-app" => External::Github(Github::start()?),
         "aws" => External::Aws(Aws::start(false).await?),
+        "oauth" => External::Oauth(Oauth::start(testbed).await?),
         _ => return Ok((site, None)),
     };
     site.add(&external)?;

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         crash::kill_9_at_every_step_leaves_nothing_behind_at_vault,
         crash::kill_9_at_every_step_leaves_nothing_unknown_at_github,
         crash::kill_9_at_every_step_leaves_nothing_unknown_at_aws,
+        crash::kill_9_at_every_step_leaves_nothing_unknown_at_an_oauth_upstream,
         crash::the_end_of_a_session_reaches_a_request_at_every_step_on_sqlite,
         crash::the_end_of_a_session_reaches_a_request_at_every_step_on_postgres,
         dev::the_four_printed_commands_work_as_pasted,
