@@ -2,7 +2,7 @@
 
 use procura_core::kind::{Key, KeyType, Kind};
 
-use super::{Row, Ty, may, need};
+use super::{Row, Ty, identities, may, need};
 
 fn limits(rows: &[&'static str]) -> Ty {
     let row = |name: &&'static str| may(name, Ty::Rate, "requests in each window of that length: 600/1m");
@@ -25,49 +25,6 @@ pub(super) fn bundle() -> Vec<Row> {
     ]
 }
 
-pub(super) fn issuer() -> Vec<Row> {
-    let groups = vec![
-        need("claim", Ty::Text, "name of the claim: a list of strings"),
-        may("allow", Ty::Texts, "values of the claim that are names of groups"),
-        may("map", Ty::Map, "names of groups by values of the claim"),
-    ];
-    vec![
-        need("issuer", Ty::Text, "its identifier, compared exactly with `iss`"),
-        need(
-            "algorithms",
-            Ty::Words(vec!["ES256", "RS256", "Ed25519", "EdDSA"]),
-            "algorithms that its tokens may be signed with",
-        ),
-        may(
-            "token_types",
-            Ty::Words(vec!["at+jwt", "JWT"]),
-            "`typ` that its access tokens may have; at+jwt if unset",
-        ),
-        may(
-            "extra_audiences",
-            Ty::Texts,
-            "audiences that may stand beside the server's resource",
-        ),
-        may("groups", Ty::Table(groups), "where groups come from: `allow` or `map`"),
-        may(
-            "actor_from",
-            Ty::Word(vec!["azp"]),
-            "the claim that names the agent where nothing else does",
-        ),
-        may(
-            "clients",
-            Ty::Texts,
-            "clients whose tokens may be presented; any if unset",
-        ),
-        may(
-            "max_token_lifetime",
-            Ty::Duration,
-            "longest `exp - iat` of its tokens; 1d if unset",
-        ),
-        may("operators", Ty::Bool, "its tokens may be operators' at /v1"),
-    ]
-}
-
 pub(super) fn agent() -> Vec<Row> {
     vec![
         need("issuer", Ty::Text, "alias of its issuer: a file under issuers/"),
@@ -83,26 +40,6 @@ pub(super) fn agent() -> Vec<Row> {
 }
 
 pub(super) fn server() -> Vec<Row> {
-    let secret = vec![
-        need(
-            "hash",
-            Ty::Digest,
-            "SHA-256 of the secret, as `procura server new-secret` prints it",
-        ),
-        may("expires", Ty::Moment, "first moment at which it is not valid any more"),
-    ];
-    let auth = vec![
-        need(
-            "method",
-            Ty::Word(vec!["client_secret", "builtin:dev"]),
-            "how it proves who it is",
-        ),
-        may(
-            "secret_sha256",
-            Ty::Tables(secret),
-            "one secret, or two while one replaces the other",
-        ),
-    ];
     let tool = vec![
         need("grants", Ty::Texts, "grants that the tool may reach: TARGET/GRANT"),
         may(
@@ -110,13 +47,18 @@ pub(super) fn server() -> Vec<Row> {
             Ty::Digest,
             "digest of its definition, as `procura policy tool-digest` prints it: another one stops minting",
         ),
+        may(
+            "requires_scope",
+            Ty::Texts,
+            "scopes that the subject token must have for it",
+        ),
     ];
     vec![
         need("owner", Ty::Text, "who answers for it"),
         may("version", Ty::Text, "its version"),
         may("deployment", Ty::Text, "where it runs"),
         need("resource", Ty::Text, "the audience that subject tokens must have"),
-        need("auth", Ty::Table(auth), "how it authenticates"),
+        need("auth", Ty::Table(identities::auth()), "how it authenticates"),
         may(
             "grants",
             Ty::Texts,
@@ -124,6 +66,26 @@ pub(super) fn server() -> Vec<Row> {
         ),
         may("tools", Ty::Named(tool), "its tools"),
         may("session_ttl", Ty::Duration, "longest life of a session; 8h if unset"),
+        may(
+            "tenants",
+            Ty::Texts,
+            "organisations whose tokens it may present: ISSUER/VALUE",
+        ),
+        may(
+            "opaque_tokens_from",
+            Ty::Text,
+            "alias of the issuer that is asked about tokens that are no JWTs",
+        ),
+        may(
+            "dpop_bound_access_tokens",
+            Ty::Bool,
+            "nothing is issued to it without a DPoP proof",
+        ),
+        may(
+            "certificate_bound_access_tokens",
+            Ty::Bool,
+            "tokens for it are bound to the certificate of its connection",
+        ),
         may("introspects", Ty::Texts, "targets whose credentials it may introspect"),
         may("suspended", Ty::Bool, "no exchange through it"),
         may(
@@ -186,6 +148,16 @@ fn grant(kind: &Kind) -> Vec<Row> {
             "limit",
             Ty::Rate,
             "rate limit over all servers, instead of theirs and the bundle's",
+        ),
+        may(
+            "requires_scope",
+            Ty::Texts,
+            "scopes that the subject token must have for it",
+        ),
+        may(
+            "requires_auth",
+            Ty::Table(identities::log_in(["acr", "amr", "max_age"])),
+            "how the user must have logged in for it",
         ),
         may("forward_subject", Ty::Bool, "the subject token is handed to the minter"),
         may("params", Ty::Named(param), "parameters that narrow it"),

@@ -2,6 +2,7 @@
 //! loader alone decides: what passes a schema may still be refused. A test compares both, key by key.
 
 mod files;
+mod identities;
 
 use procura_core::kind::Kind;
 use serde_json::{Map, Value, json};
@@ -108,9 +109,11 @@ pub fn schemas(kinds: &[&'static Kind]) -> Vec<(&'static str, Value)> {
         .iter()
         .map(|kind| json!({ "$ref": format!("#/$defs/{}", kind.name) }))
         .collect();
+    let mut issuer = object(&identities::issuer());
+    issuer["anyOf"] = json!([{ "required": ["issuer", "algorithms"] }, { "required": ["preset"] }]);
     let schemas = [
         ("bundle.json", "bundle.toml", object(&files::bundle())),
-        ("issuers.json", "issuers/*.toml", object(&files::issuer())),
+        ("issuers.json", "issuers/*.toml", issuer),
         ("agents.json", "agents/*.toml", object(&files::agent())),
         ("servers.json", "servers/*.toml", object(&files::server())),
         (
