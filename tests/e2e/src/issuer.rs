@@ -62,6 +62,11 @@ impl Issuer {
     /// A fresh token for `sub`. `claims` is an object: it adds claims and changes those that every token has
     /// (`iss`, `sub`, `aud`, `client_id`, `jti`, `iat`, `auth_time`, `exp`).
     pub fn token(&self, sub: &str, audience: &str, claims: Value) -> Result<String, Fault> {
+        self.token_of_type("at+jwt", sub, audience, claims)
+    }
+
+    /// The same with another `typ`.
+    pub fn token_of_type(&self, typ: &str, sub: &str, audience: &str, claims: Value) -> Result<String, Fault> {
         let mut jti = [0; 16];
         aws_lc_rs::rand::fill(&mut jti)?;
         let now = now();
@@ -79,7 +84,7 @@ impl Issuer {
         for (name, value) in added {
             all[name] = value.clone();
         }
-        let header = json!({ "typ": "at+jwt", "alg": "ES256", "kid": KEY });
+        let header = json!({ "typ": typ, "alg": "ES256", "kid": KEY });
         let part = |value: &Value| BASE64.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(&all));
         let signature = self.key.sign(&self.random, signed.as_bytes())?;

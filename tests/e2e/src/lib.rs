@@ -8,6 +8,7 @@ pub mod database;
 pub mod external;
 pub mod harness;
 pub mod http;
+pub mod id_jag_client;
 pub mod issuer;
 pub mod keycloak;
 pub mod mcp;

@@ -164,6 +164,12 @@ impl<'a> Site<'a> {
         self.issuer.token(name, RESOURCE, claims)
     }
 
+    /// A fresh ID-JAG for the broker with these claims.
+    pub fn id_jag(&self, name: &str, claims: Value) -> Result<String, Fault> {
+        self.issuer
+            .token_of_type("oauth-id-jag+jwt", name, &self.identifier, claims)
+    }
+
     /// A fresh token for the broker itself, as a platform makes it for what it runs.
     pub fn workload(&self, sub: &str) -> Result<String, Fault> {
         self.issuer.token(sub, &self.identifier, json!({}))
