@@ -311,3 +311,11 @@ async fn attack_43_a_revoked_jwt_of_an_issuer_that_is_always_asked_is_refused() 
     );
     assert!(desk.asked() > 1 && world.reason(&world.with("exp", json!(NOW))).await.is_some());
 }
+
+#[tokio::test]
+async fn an_issuer_of_workloads_alone_is_asked_about_nobodys_token() {
+    let (mut world, desk) = world(IntrospectionMode::Opaque).await;
+    world.edit(|issuer| issuer.workloads_only = true);
+    assert_eq!(ask(&world, "token").await.err(), Some(Reason::JwtIssUntrusted));
+    assert_eq!(desk.asked(), 0);
+}
