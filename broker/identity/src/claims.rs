@@ -112,7 +112,7 @@ fn client(claims: &Map<String, Value>) -> Result<Option<String>, Reason> {
 }
 
 /// `cnf`: what it holds beside the two known members would be a binding that nobody looks at.
-fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirmation>, Reason> {
+pub(crate) fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirmation>, Reason> {
     let Some(cnf) = claims.get("cnf") else {
         return Ok(None);
     };

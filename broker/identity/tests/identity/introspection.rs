@@ -328,3 +328,12 @@ async fn nobody_is_asked_about_an_id_jag_and_it_does_not_say_so() {
     assert!(!read.token.vouched.introspected);
     assert_eq!(desk.asked(), 0);
 }
+
+#[tokio::test]
+async fn an_answer_that_binds_the_token_to_another_key_is_not_about_it() {
+    let (world, desk) = world(IntrospectionMode::Always).await;
+    let cnf = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    desk.says(active(&world, |answer| answer["cnf"] = cnf.clone()));
+    assert_eq!(world.reason(&world.valid()).await, Some(Reason::IntrospectUntrusted));
+    assert_eq!(world.reason(&world.with("cnf", cnf)).await, None);
+}
