@@ -68,6 +68,8 @@ pub(crate) fn id_token(mut token: VerifiedToken, claims: &Map<String, Value>) ->
         return Err(Reason::JwtClaimMissing);
     }
     token.client = Some(client.clone());
+    // Scopes are what an access token carries; a claim of that name is none of them.
+    token.scopes = None;
     token.vouched.id_token = true;
     Ok(token)
 }
