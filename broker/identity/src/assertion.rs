@@ -50,6 +50,17 @@ enum Audience {
     TokenEndpoint,
 }
 
+impl Claimed {
+    /// An audience that only some servers may use is refused to strangers alike, so that they learn of none of them.
+    fn as_told(&self, reason: Reason) -> Reason {
+        match reason {
+            Reason::ClientKeysUnavailable => reason,
+            _ if self.audience == Audience::TokenEndpoint => Reason::ClientAud,
+            _ => reason,
+        }
+    }
+}
+
 impl Identity {
     /// The server that an assertion of type `jwt-bearer` proves, by its own key or by its platform's.
     pub(crate) async fn assertion(
@@ -75,11 +86,11 @@ impl Identity {
             Err(reason) => {
                 // So that time does not tell an unknown server from one with another key.
                 let _ = DECOY.as_ref().map(|key| key.verify_sig(jws.signed, &[1; 64]));
-                return Err(reason);
+                return Err(claimed.as_told(reason));
             }
         };
         key.verify(jws.algorithm, jws.signed, &jws.signature)
-            .map_err(|_| Reason::ClientKey)?;
+            .map_err(|_| claimed.as_told(Reason::ClientKey))?;
         Ok(AuthenticatedServer {
             name: name.clone(),
             method: ClientAuthMethod::PrivateKeyJwt,

@@ -68,6 +68,8 @@ pub(crate) fn id_token(mut token: VerifiedToken, claims: &Map<String, Value>) ->
         return Err(Reason::JwtClaimMissing);
     }
     token.client = Some(client.clone());
+    // Scopes are what an access token carries; a claim of that name is none of them.
+    token.scopes = None;
     token.vouched.id_token = true;
     Ok(token)
 }
@@ -112,7 +114,7 @@ fn client(claims: &Map<String, Value>) -> Result<Option<String>, Reason> {
 }
 
 /// `cnf`: what it holds beside the two known members would be a binding that nobody looks at.
-fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirmation>, Reason> {
+pub(crate) fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirmation>, Reason> {
     let Some(cnf) = claims.get("cnf") else {
         return Ok(None);
     };

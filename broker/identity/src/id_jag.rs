@@ -45,7 +45,7 @@ impl Identity {
 }
 
 /// What an ID-JAG has beyond an access token. A tenant or a subject of the audience would be ours to know.
-fn own_claims(claims: &Map<String, Value>, token: VerifiedToken) -> Result<IdJag, Reason> {
+fn own_claims(claims: &Map<String, Value>, mut token: VerifiedToken) -> Result<IdJag, Reason> {
     if claims.contains_key("aud_tenant") || claims.contains_key("aud_sub") {
         return Err(Reason::IdJagTenant);
     }
@@ -65,6 +65,8 @@ fn own_claims(claims: &Map<String, Value>, token: VerifiedToken) -> Result<IdJag
     if resources.len() > MAX_RESOURCES || claims.contains_key("resource") && resources.is_empty() {
         return Err(Reason::JwtClaimRange);
     }
+    // Issuers are asked about access tokens (RFC 7662), also where they are asked always.
+    token.vouched.introspected = false;
     Ok(IdJag {
         token: Arc::new(token),
         resources,

@@ -242,8 +242,8 @@ impl TokenVerifier for Identity {
         catalogue: &'a Catalogue,
         issuer: &'a Name,
         token: &'a PresentedToken,
-        _role: Role,
+        role: Role,
     ) -> BoxFuture<'a, Result<Arc<VerifiedToken>, Reason>> {
-        Box::pin(self.opaque(catalogue, issuer, token))
+        Box::pin(self.opaque(catalogue, issuer, token, role))
     }
 }

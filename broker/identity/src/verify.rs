@@ -79,6 +79,7 @@ impl Identity {
         catalogue: &Catalogue,
         alias: &Name,
         token: &PresentedToken,
+        role: Role,
     ) -> Result<Arc<VerifiedToken>, Reason> {
         #[expect(
             clippy::disallowed_methods,
@@ -92,6 +93,9 @@ impl Identity {
             return Err(Reason::ParamTooLarge);
         }
         let issuer = catalogue.issuers.get(alias).ok_or(Reason::JwtIssUntrusted)?;
+        if !serves(issuer, role) {
+            return Err(Reason::JwtIssUntrusted);
+        }
         let answer = self.introspections.of(issuer, text).await?;
         introspection::token(&answer, alias, issuer).map(Arc::new)
     }
@@ -126,11 +130,16 @@ impl Identity {
         };
         catalogue
             .issuer_by_url(listed)
-            .filter(|(_, issuer)| match role {
-                Role::Workload => true,
-                Role::Operator => issuer.operators && !issuer.workloads_only,
-                Role::Subject | Role::Actor => !issuer.workloads_only,
-            })
+            .filter(|(_, issuer)| serves(issuer, role))
             .ok_or(Reason::JwtIssUntrusted)
+    }
+}
+
+/// Whether tokens of the issuer may be presented as that.
+fn serves(issuer: &Issuer, role: Role) -> bool {
+    match role {
+        Role::Workload => true,
+        Role::Operator => issuer.operators && !issuer.workloads_only,
+        Role::Subject | Role::Actor => !issuer.workloads_only,
     }
 }

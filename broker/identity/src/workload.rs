@@ -78,7 +78,11 @@ fn refused(reason: Reason) -> Reason {
         | Reason::JwtAlgKeyMismatch
         | Reason::JwtKeyWrongIssuer
         | Reason::JwksMiss
-        | Reason::JwksKeyRefused => Reason::ClientKey,
+        | Reason::JwksKeyRefused
+        // Seen before the signature is, and only where there is a server: strangers would learn of it.
+        | Reason::JwtAlgRefused
+        | Reason::JwtTypRefused
+        | Reason::JwtKidMalformed => Reason::ClientKey,
         _ => Reason::ClientAssertionInvalid,
     }
 }

@@ -67,6 +67,8 @@ fn builder() -> ClientBuilder {
         .no_proxy()
         .redirect(redirect::Policy::none())
         .timeout(Duration::from_secs(30))
+        // The broker ends silent connections after 10 s: none is taken up again at that moment.
+        .pool_idle_timeout(Duration::from_secs(5))
 }
 
 /// Sends it and reads the answer.

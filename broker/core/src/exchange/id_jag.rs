@@ -30,6 +30,9 @@ pub(super) async fn verify(ports: &Ports, admitted: &mut Admitted, assertion: &S
     let issuer = issuer.ok_or_else(|| invalid(admitted, Reason::JwtIssUntrusted))?;
     identify::check_times(issuer, token, admitted.now).map_err(|reason| invalid(admitted, reason))?;
     let at_fault = |reason| Err(Stop::param(reason, "assertion"));
+    if let Err(reason) = identify::check_organisation(issuer, token) {
+        return at_fault(reason);
+    }
     if token.audience != [ports.issuer.as_str()] {
         return at_fault(Reason::IdJagAudience);
     }

@@ -17,7 +17,7 @@ use crate::{
     ledger::TokenFacts,
     ports::{Ports, Role},
     request::{PresentedSubject, TokenRequest},
-    trust::SKEW,
+    trust::{SKEW, Tenant},
 };
 
 /// Who takes part. What an ID-JAG says of target and scope goes into the request.
@@ -93,19 +93,24 @@ pub(super) fn token_facts(caller: &Caller) -> TokenFacts {
 pub fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let issuer = catalogue.issuers.get(&token.issuer).ok_or(Reason::JwtIssUntrusted)?;
     check_times(issuer, token, now)?;
-    let tenant = issuer.trust.tenant.as_ref();
-    let fits = tenant.is_none_or(|tenant| match (&tenant.value, &token.vouched.tenant) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(only), Some(tenant)) => only == tenant,
-    });
-    if !fits {
-        return Err(Reason::SubjectTenantMismatch);
-    }
+    check_organisation(issuer, token)?;
     match (&issuer.clients, &token.client) {
         (None, _) if !token.vouched.id_token => Ok(()),
         (Some(allowed), Some(client)) if allowed.contains(client) => Ok(()),
         _ => Err(Reason::SubjectClientMismatch),
+    }
+}
+
+/// Whether the issuer vouches for the organisation that the token belongs to.
+pub(super) fn check_organisation(issuer: &Issuer, token: &VerifiedToken) -> Result<(), Reason> {
+    let fits = |tenant: &Tenant| match (&tenant.value, &token.vouched.tenant) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(only), Some(tenant)) => only == tenant,
+    };
+    match issuer.trust.tenant.as_ref().is_none_or(fits) {
+        true => Ok(()),
+        false => Err(Reason::SubjectTenantMismatch),
     }
 }
 

@@ -6,6 +6,7 @@ use procura_core::{
     catalogue::IdJagUse,
     exchange::{Issued, Refused},
     identity::{ClientCredentials, Confirmation, IdJag, VerifiedToken},
+    trust::Tenant,
 };
 use procura_wire::{JWT_BEARER, Reason, Secret};
 use serde_json::{Value, json};
@@ -230,4 +231,27 @@ async fn req_108_a_bound_assertion_needs_the_proof_of_its_key() {
         .await
         .expect("issued");
     assert_eq!(issued.confirmation, Some(Confirmation::Jkt("k1".into())));
+}
+
+#[tokio::test]
+async fn attack_40_an_issuer_of_one_organisation_grants_for_no_other() {
+    let world = world(IdJagUse::UntilExpiry);
+    world.rules(|rules| {
+        trusts(rules, IdJagUse::UntilExpiry);
+        let issuer = rules.catalogue.issuers.get_mut(&name("corp")).expect("corp");
+        issuer.trust.tenant = Some(Tenant {
+            claim: "tid".into(),
+            value: Some("acme".into()),
+        });
+    });
+    let of = |tenant: &str| {
+        let tenant = Some(tenant.to_owned());
+        move |parts: &mut Parts| parts.token.vouched.tenant = tenant
+    };
+    world.grants("ours", of("acme"));
+    world.grants("foreign", of("other"));
+    assert!(world.present("ours", &[]).await.is_ok());
+    for text in ["foreign", "good"] {
+        assert_eq!(world.refuses(text, &[]).await, Reason::SubjectTenantMismatch, "{text}");
+    }
 }

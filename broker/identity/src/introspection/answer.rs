@@ -42,7 +42,10 @@ pub(crate) fn token(answer: &Map<String, Value>, alias: &Name, issuer: &Issuer) 
 /// Whether an answer can be about this JWT, whose claims are known already.
 pub(crate) fn agrees(answer: &Map<String, Value>, token: &VerifiedToken) -> Result<(), Reason> {
     agree(answer, "iss", &token.iss)?;
-    agree(answer, "sub", &token.sub)
+    agree(answer, "sub", &token.sub)?;
+    // A binding that only the answer knows would be one that nobody proves.
+    let same = !answer.contains_key("cnf") || claims::confirmation(answer)? == token.confirmation;
+    if same { Ok(()) } else { Err(Reason::IntrospectUntrusted) }
 }
 
 fn agree(answer: &Map<String, Value>, member: &str, wanted: &str) -> Result<(), Reason> {

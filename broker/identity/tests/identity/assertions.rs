@@ -332,6 +332,14 @@ async fn attack_76_an_unknown_server_looks_like_a_wrong_key_to_its_caller() {
             "{name}"
         );
     }
+    // Nor does it tell of a server that may use it.
+    let own = json!({"keys": [TestKey::es256().jwk("c1")]});
+    world.register("tickets", ClientKeys::Inline(own), true);
+    let legacy = claims("aud", json!(format!("{OURS}/token")));
+    for kid in ["c1", "c2"] {
+        let text = signed(&stranger, json!({ "kid": kid }), &legacy);
+        assert_eq!(world.refusal(&text).await, Some(Reason::ClientAud));
+    }
 }
 
 #[tokio::test]

@@ -171,8 +171,8 @@ fn req_084_the_key_in_the_header_must_have_signed() {
     assert_eq!(bench.with_header(("jwk", other)).err(), Some(Reason::DpopSignature));
     let valid = bench.proof(&bench.header(), &bench.claims());
     let (signed, signature) = valid.rsplit_once('.').expect("parts");
-    let first = if signature.starts_with('A') { "B" } else { "A" };
-    let swapped = format!("{signed}.{first}{}", &signature[1..]);
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    let swapped = format!("{signed}.{other}{}", &signature[1..]);
     for bad in [
         &*swapped,
         &format!("{signed}."),

@@ -13,7 +13,7 @@ async fn world() -> World {
 }
 
 impl World {
-    fn granted(&self) -> Value {
+    pub(crate) fn granted(&self) -> Value {
         let mut claims = self.claims();
         for (name, value) in [
             ("aud", json!(OURS)),
@@ -28,7 +28,7 @@ impl World {
         claims
     }
 
-    async fn id_jag(&self, typ: &str, claims: &Value) -> Result<IdJag, Reason> {
+    pub(crate) async fn id_jag(&self, typ: &str, claims: &Value) -> Result<IdJag, Reason> {
         let header = json!({"alg": "ES256", "kid": "k1", "typ": typ}).to_string();
         let text = Secret::new(self.key.compact(&header, claims.to_string().as_bytes()));
         self.identity.verify_id_jag(&self.catalogue, &text).await

@@ -62,6 +62,13 @@ async fn an_id_token_is_one_of_its_client() {
         assert!(verified.vouched.id_token);
         assert_eq!(verified.client.as_deref(), Some("agent-ui"));
     }
+    let scoped = id_token(&world, Some("JWT"), ("scope", json!("tickets:use")));
+    let verified = verify(&world, &scoped, TokenType::IdToken, Role::Subject).await;
+    assert_eq!(
+        verified.expect("an ID token").scopes,
+        None,
+        "it carries none, whatever it says"
+    );
     let keycloaks = id_token(&world, Some("JWT"), ("typ", json!("ID")));
     assert_eq!(reason(&world, &keycloaks).await, None);
     for (claim, value, expected) in [

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use futures_util::future::{join, join_all};
-use procura_core::trust::IntrospectionMode;
+use procura_core::{catalogue::IdJagUse, trust::IntrospectionMode};
 use procura_wire::Reason;
 use serde_json::{Value, json};
 
@@ -310,4 +310,30 @@ async fn attack_43_a_revoked_jwt_of_an_issuer_that_is_always_asked_is_refused() 
         "about another one"
     );
     assert!(desk.asked() > 1 && world.reason(&world.with("exp", json!(NOW))).await.is_some());
+}
+
+#[tokio::test]
+async fn an_issuer_of_workloads_alone_is_asked_about_nobodys_token() {
+    let (mut world, desk) = world(IntrospectionMode::Opaque).await;
+    world.edit(|issuer| issuer.workloads_only = true);
+    assert_eq!(ask(&world, "token").await.err(), Some(Reason::JwtIssUntrusted));
+    assert_eq!(desk.asked(), 0);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_an_id_jag_and_it_does_not_say_so() {
+    let (mut world, desk) = world(IntrospectionMode::Always).await;
+    world.edit(|issuer| issuer.id_jag = Some(IdJagUse::Once));
+    let read = world.id_jag("oauth-id-jag+jwt", &world.granted()).await.expect("valid");
+    assert!(!read.token.vouched.introspected);
+    assert_eq!(desk.asked(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_binds_the_token_to_another_key_is_not_about_it() {
+    let (world, desk) = world(IntrospectionMode::Always).await;
+    let cnf = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    desk.says(active(&world, |answer| answer["cnf"] = cnf.clone()));
+    assert_eq!(world.reason(&world.valid()).await, Some(Reason::IntrospectUntrusted));
+    assert_eq!(world.reason(&world.with("cnf", cnf)).await, None);
 }

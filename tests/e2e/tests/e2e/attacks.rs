@@ -2,6 +2,7 @@
 
 mod bundles;
 mod case;
+mod presented;
 mod rules;
 mod send;
 mod stand;
@@ -18,7 +19,7 @@ use procura_e2e::{
 use tempfile::TempDir;
 
 use self::{
-    case::{Case, Named},
+    case::{Case, Expect, Named},
     rules::Newest,
     stand::Stand,
     text::Words,
@@ -143,7 +144,7 @@ impl World {
             let key = if issuer == "other" { "other" } else { "es256" };
             let subject = format!("[subject]\nissuer = \"{issuer}\"\nkey = \"{key}\"");
             let case: Case = toml::from_str(&format!("title = \"\"\nexpect = {{}}\n{subject}"))?;
-            let answer = self.send(&case).await?.0;
+            let answer = self.send(&case, &Words::new()).await?.answer;
             if issuer == "corp" {
                 for (word, member) in [
                     ("issued", "access_token"),
@@ -161,42 +162,81 @@ impl World {
     }
 
     async fn run(&mut self, case: &Case) -> Outcome {
-        let fetched = self.stand.fetched(&case.subject.issuer);
-        let before = Newest::read(&self.broker).await?;
-        let (mut answer, mut secrets) = self.send(case).await?;
-        let mut last = Newest::read(&self.broker).await?;
-        let mut first = before;
-        for _ in 1..case.request.times {
-            first = last;
-            (answer, secrets) = self.send(case).await?;
-            last = Newest::read(&self.broker).await?;
+        let fetched = self.stand.fetched(case.issuer());
+        let mut again = Words::new();
+        if let Some(first) = &case.first {
+            let mut made = self.step(case, &again, (first, 1)).await?;
+            made.retain(|word, _| case.again.contains(word));
+            if made.is_empty() || made.len() != case.again.len() {
+                return Err("what is presented again must be presented".into());
+            }
+            again = made;
         }
-        rules::check(&case.expect, &answer, (&first, &last))?;
-        let fetched = self.stand.fetched(&case.subject.issuer) - fetched;
+        self.step(case, &again, (&case.expect, case.request.times)).await?;
+        let fetched = self.stand.fetched(case.issuer()) - fetched;
         if case.expect.fetches.is_some_and(|most| fetched > most) {
             return Err(format!("{fetched} documents of the issuer were fetched").into());
         }
-        self.nothing_came_back(&answer.bytes, &secrets)
+        Ok(())
     }
 
-    /// Sends the request of a case; answers also what must come back nowhere.
-    async fn send(&mut self, case: &Case) -> Result<(send::Answer, Vec<String>), Fault> {
+    /// Sends the request so often and holds the last answer to what is expected; answers what was presented.
+    async fn step(&mut self, case: &Case, again: &Words, (expect, times): (&Expect, u32)) -> Result<Words, Fault> {
+        let mut before = Newest::read(&self.broker).await?;
+        let mut sent = self.send(case, again).await?;
+        let mut after = Newest::read(&self.broker).await?;
+        for _ in 1..times {
+            before = after;
+            sent = self.send(case, again).await?;
+            after = Newest::read(&self.broker).await?;
+        }
+        rules::check(expect, &sent.answer, (&before, &after))?;
+        if case.proof.is_some() && sent.answer.header("dpop-nonce").is_none() {
+            return Err("no nonce for the next proof".into());
+        }
+        self.nothing_came_back(&sent.answer.bytes, &sent.secrets)?;
+        Ok(sent.made)
+    }
+
+    /// A nonce for a proof: every answer to one has it.
+    async fn nonce(&self) -> Result<Vec<u8>, Fault> {
+        let host = &self.host;
+        let request = format!("GET /jwks.json HTTP/1.1\r\nHost: {host}\r\nDPoP: x\r\nConnection: close\r\n\r\n");
+        let answer = send::send(host, request.as_bytes()).await?;
+        let nonce = answer.header("dpop-nonce").ok_or("no nonce is offered")?;
+        Ok(nonce.as_bytes().to_vec())
+    }
+
+    /// Sends the request of a case with what is presented again, and the rest made anew.
+    async fn send(&mut self, case: &Case, again: &Words) -> Result<Sent, Fault> {
         self.count += 1;
         let canary = format!("canary{:08}{:016x}", self.count, fastrand());
         self.words.insert("canary".into(), canary.clone().into());
         let mut words = self.words.clone();
-        let subject = self.keys.token(&case.subject, &words)?;
-        let mut secrets = vec![canary];
-        secrets.extend(tail(&subject));
-        words.insert("subject".into(), subject);
-        if let Some(actor) = &case.actor {
-            let actor = self.keys.token(actor, &words)?;
-            secrets.extend(tail(&actor));
-            words.insert("actor".into(), actor);
+        words.insert(
+            "resource".into(),
+            format!("https://{}.example/mcp", case.server()).into(),
+        );
+        words.insert("method".into(), case.request.method.clone().into());
+        words.insert("path".into(), case.request.path.clone().into());
+        if case.proof.is_some() {
+            words.insert("nonce".into(), self.nonce().await?);
         }
-        secrets.push("secret-of-".to_owned());
-        let answer = send::send(&self.host, &send::bytes(&case.request, &words)?).await?;
-        Ok((answer, secrets))
+        let (mut secrets, mut made) = (vec![canary, "secret-of-".to_owned()], Words::new());
+        for (word, kind, token) in case.presented() {
+            let text = match again.get(word) {
+                Some(text) => text.clone(),
+                None => self.keys.token(token, kind, &words)?,
+            };
+            secrets.extend(tail(&text));
+            if word == "subject" {
+                words.insert("ath".into(), token::hash(&text));
+            }
+            words.insert(word.into(), text.clone());
+            made.insert(word.into(), text);
+        }
+        let answer = send::send(&self.host, &send::bytes(case, &words)?).await?;
+        Ok(Sent { answer, secrets, made })
     }
 
     /// Neither in the answer nor in what the broker prints.
@@ -210,6 +250,13 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// An answer, what must come back nowhere, and what was presented by its word.
+struct Sent {
+    answer: send::Answer,
+    secrets: Vec<String>,
+    made: Words,
 }
 
 /// The end of a token, long enough to be told from anything else.

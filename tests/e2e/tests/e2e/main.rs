@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         clients::openid_client_and_authlib_sign_and_what_they_signed_serves_once,
         clients::an_assertion_serves_once_at_all_replicas_and_a_denial_uses_it_up,
         clients::the_library_signs_or_sends_its_platforms_token_and_reports_uses,
-        id_jag::the_sdks_present_an_id_jag_and_it_serves_once,
+        id_jag::the_sdk_presents_an_id_jag_and_it_serves_once,
         crash::what_is_shipped_has_no_failpoints,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_sqlite,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_postgres,

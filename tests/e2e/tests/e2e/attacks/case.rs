@@ -22,6 +22,17 @@ pub(super) struct Case {
     #[serde(default)]
     pub(super) subject: Token,
     pub(super) actor: Option<Token>,
+    /// The grant in place of an exchange.
+    pub(super) id_jag: Option<Token>,
+    /// How the server proves itself in place of a secret.
+    pub(super) assertion: Option<Token>,
+    /// The DPoP proof.
+    pub(super) proof: Option<Token>,
+    /// The request is sent twice; this is what the first answer must be.
+    pub(super) first: Option<Expect>,
+    /// What the second request presents again; all else is made anew.
+    #[serde(default)]
+    pub(super) again: Vec<String>,
     #[serde(default)]
     pub(super) request: Request,
     /// A bundle to be checked in place of a request.
@@ -33,8 +44,8 @@ pub(super) struct Case {
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Token {
-    pub(super) issuer: String,
-    pub(super) key: String,
+    pub(super) issuer: Option<String>,
+    pub(super) key: Option<String>,
     pub(super) header: toml::Table,
     pub(super) claims: toml::Table,
     pub(super) drop_header: Vec<String>,
@@ -48,8 +59,8 @@ pub(super) struct Token {
 impl Default for Token {
     fn default() -> Self {
         Self {
-            issuer: "corp".into(),
-            key: "es256".into(),
+            issuer: None,
+            key: None,
             header: toml::Table::new(),
             claims: toml::Table::new(),
             drop_header: Vec::new(),
@@ -71,7 +82,8 @@ pub(super) struct Request {
     pub(super) drop_headers: Vec<String>,
     pub(super) client: String,
     pub(super) secret: String,
-    pub(super) auth: Auth,
+    /// By default `assertion` where there is one, else `basic`.
+    pub(super) auth: Option<Auth>,
     pub(super) form: BTreeMap<String, String>,
     pub(super) drop: Vec<String>,
     pub(super) add: Vec<(String, String)>,
@@ -79,6 +91,8 @@ pub(super) struct Request {
     pub(super) body: Option<String>,
     pub(super) raw: Option<String>,
     pub(super) times: u32,
+    /// How many DPoP headers it has, all with the proof.
+    pub(super) proofs: usize,
 }
 
 impl Default for Request {
@@ -90,7 +104,7 @@ impl Default for Request {
             drop_headers: Vec::new(),
             client: "tickets".into(),
             secret: String::new(),
-            auth: Auth::Basic,
+            auth: None,
             form: BTreeMap::new(),
             drop: Vec::new(),
             add: Vec::new(),
@@ -98,6 +112,7 @@ impl Default for Request {
             body: None,
             raw: None,
             times: 1,
+            proofs: 1,
         }
     }
 }
@@ -108,6 +123,7 @@ impl Default for Request {
 pub(super) enum Auth {
     Basic,
     Post,
+    Assertion,
     None,
 }
 

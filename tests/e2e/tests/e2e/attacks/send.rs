@@ -12,12 +12,13 @@ use tokio::{
 };
 
 use super::{
-    case::{Auth, Request},
+    case::{Auth, Case, Request},
     text::{Words, fill},
 };
 
 /// Longest wait for an answer or the end of a connection; the broker's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(25);
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// What the form of an exchange holds.
 const EXCHANGE: [(&str, &str); 6] = [
     ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -25,6 +26,13 @@ const EXCHANGE: [(&str, &str); 6] = [
     ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
     ("audience", "api"),
     ("scope", "read-tickets"),
+    ("tool_call_id", "{{canary}}"),
+];
+
+/// The same of an ID-JAG as grant.
+const GRANT: [(&str, &str); 3] = [
+    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+    ("assertion", "{{id_jag}}"),
     ("tool_call_id", "{{canary}}"),
 ];
 
@@ -52,14 +60,15 @@ impl Answer {
 }
 
 /// The bytes of a request.
-pub(super) fn bytes(request: &Request, words: &Words) -> Result<Vec<u8>, Fault> {
+pub(super) fn bytes(case: &Case, words: &Words) -> Result<Vec<u8>, Fault> {
+    let request = &case.request;
     if let Some(raw) = &request.raw {
         // Lines of the file end as HTTP's do.
         return fill(&raw.replace("\r\n", "\n").replace('\n', "\r\n"), words);
     }
     let body = match &request.body {
         Some(body) => fill(body, words)?,
-        None => form(request, words)?.into_bytes(),
+        None => form(case, words)?.into_bytes(),
     };
     let mut headers = vec![
         ("Host".to_owned(), "{{host}}".to_owned()),
@@ -71,7 +80,7 @@ pub(super) fn bytes(request: &Request, words: &Words) -> Result<Vec<u8>, Fault> 
         ),
         ("Content-Length".to_owned(), body.len().to_string()),
     ];
-    if request.auth == Auth::Basic {
+    if auth(case) == Auth::Basic {
         let pair = fill(&format!("{}:{}", request.client, secret(request)), words)?;
         headers.push((
             "Authorization".to_owned(),
@@ -80,6 +89,9 @@ pub(super) fn bytes(request: &Request, words: &Words) -> Result<Vec<u8>, Fault> 
     }
     headers.retain(|(name, _)| !request.drop_headers.iter().any(|drop| drop.eq_ignore_ascii_case(name)));
     headers.extend(request.headers.iter().cloned());
+    if case.proof.is_some() {
+        headers.extend(vec![("DPoP".to_owned(), "{{proof}}".to_owned()); request.proofs]);
+    }
     let mut bytes = fill(&format!("{} {} HTTP/1.1\r\n", request.method, request.path), words)?;
     for (name, value) in headers {
         bytes.extend(fill(&format!("{name}: {value}\r\n"), words)?);
@@ -89,6 +101,15 @@ pub(super) fn bytes(request: &Request, words: &Words) -> Result<Vec<u8>, Fault> 
     Ok(bytes)
 }
 
+/// How the caller of the case authenticates.
+fn auth(case: &Case) -> Auth {
+    let usual = match case.assertion {
+        Some(_) => Auth::Assertion,
+        None => Auth::Basic,
+    };
+    case.request.auth.unwrap_or(usual)
+}
+
 fn secret(request: &Request) -> String {
     match request.secret.as_str() {
         "" => format!("secret-of-{}", request.client),
@@ -96,16 +117,19 @@ fn secret(request: &Request) -> String {
     }
 }
 
-fn form(request: &Request, words: &Words) -> Result<String, Fault> {
+fn form(case: &Case, words: &Words) -> Result<String, Fault> {
+    let request = &case.request;
     let mut pairs: Vec<(String, String)> = Vec::new();
     if !request.only {
-        pairs.extend(EXCHANGE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let usual: &[_] = if case.id_jag.is_some() { &GRANT } else { &EXCHANGE };
+        pairs.extend(
+            usual
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         pairs.push(("canary".to_owned(), "{{canary}}".to_owned()));
     }
-    if request.auth == Auth::Post {
-        pairs.push(("client_id".to_owned(), request.client.clone()));
-        pairs.push(("client_secret".to_owned(), secret(request)));
-    }
+    pairs.extend(authenticating(case));
     pairs.retain(|(name, _)| !request.drop.contains(name) && !request.form.contains_key(name));
     pairs.extend(request.form.clone());
     pairs.extend(request.add.iter().cloned());
@@ -118,6 +142,21 @@ fn form(request: &Request, words: &Words) -> Result<String, Fault> {
     };
     let pairs: Result<Vec<_>, _> = pairs.iter().map(pair).collect();
     Ok(pairs?.join("&"))
+}
+
+fn authenticating(case: &Case) -> Vec<(String, String)> {
+    let request = &case.request;
+    match auth(case) {
+        Auth::Post => vec![
+            ("client_id".to_owned(), request.client.clone()),
+            ("client_secret".to_owned(), secret(request)),
+        ],
+        Auth::Assertion => vec![
+            ("client_assertion_type".to_owned(), ASSERTION_TYPE.to_owned()),
+            ("client_assertion".to_owned(), "{{assertion}}".to_owned()),
+        ],
+        Auth::Basic | Auth::None => Vec::new(),
+    }
 }
 
 fn escape(bytes: &[u8]) -> String {

@@ -1,6 +1,7 @@
 //! Tokens as cases describe them, and the keys that sign them.
 
 use aws_lc_rs::{
+    digest,
     encoding::AsDer,
     hmac,
     rand::SystemRandom,
@@ -19,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     case::Token,
+    presented::Kind,
     text::{Words, fill},
 };
 
@@ -39,6 +41,9 @@ impl Keys {
             ("es256", p256()?),
             ("other", p256()?),
             ("unpublished", p256()?),
+            ("server", p256()?),
+            ("legacy", p256()?),
+            ("dpop", p256()?),
             ("ed25519", Key::Ed25519(Ed25519KeyPair::generate()?)),
             ("rs256", Key::Rsa(rsa::KeyPair::generate(rsa::KeySize::Rsa2048)?)),
         ]))
@@ -63,24 +68,27 @@ impl Keys {
             let text = self.jwk(name)?.to_string();
             words.insert(format!("key:{name}"), text.clone().into_bytes());
             words.insert(format!("key-members:{name}"), bare(&text));
+            let bare = self.get(name)?.jwk();
+            for member in ["x", "y"] {
+                let text = bare[member].as_str().unwrap_or_default();
+                words.insert(format!("{member}:{name}"), text.into());
+            }
+            // RFC 7638: members of a map of serde_json are sorted, and these are the required ones.
+            words.insert(format!("jkt:{name}"), hash(bare.to_string().as_bytes()));
         }
         Ok(())
     }
 
     /// Makes the token.
-    pub(super) fn token(&self, token: &Token, words: &Words) -> Result<Vec<u8>, Fault> {
+    pub(super) fn token(&self, token: &Token, kind: Kind, words: &Words) -> Result<Vec<u8>, Fault> {
         let mut words = words.clone();
-        let algorithm = self.get(&token.key)?.algorithm();
-        let header = json!({"typ": "at+jwt", "alg": algorithm, "kid": token.key});
-        let iss = words.get(&format!("issuer:{}", token.issuer)).cloned();
-        let iss = iss.ok_or_else(|| format!("no issuer is called {}", token.issuer))?;
-        words.insert("issuer".into(), iss);
-        let filled = |text: &str| super::text::fill_text(text, &words);
-        let claims = json!({
-            "iss": filled("{{issuer}}")?, "sub": "alice", "aud": "https://tickets.example/mcp",
-            "client_id": "agent", "groups": ["support"], "jti": filled("{{canary}}")?, "sid": filled("{{canary}}")?,
-            "iat": number("{{now}}", &words)?, "exp": number("{{now+600}}", &words)?,
-        });
+        let (name, issuer) = (kind.key(token), kind.issuer(token, &words)?);
+        let key = self.get(name)?;
+        words.insert("issuer".into(), issuer);
+        words.insert("alg".into(), key.algorithm().into());
+        words.insert("kid".into(), name.into());
+        words.insert("jwk".into(), key.jwk().to_string().into());
+        let [header, claims] = kind.usual(&words)?;
         let header = part(
             (header, &token.header, &token.drop_header),
             &token.header_text,
@@ -88,15 +96,15 @@ impl Keys {
         )?;
         let payload = part((claims, &token.claims, &token.drop), &token.payload_text, &mut words)?;
         let signed = [header.as_bytes(), b".", payload.as_bytes()].concat();
-        let signature = self.signature(token, &signed, &words)?;
+        let signature = self.signature((token, name), &signed, &words)?;
         words.insert("header".into(), header.into_bytes());
         words.insert("payload".into(), payload.into_bytes());
         words.insert("signature".into(), BASE64.encode(signature).into_bytes());
         fill(&token.text, &words)
     }
 
-    fn signature(&self, token: &Token, signed: &[u8], words: &Words) -> Result<Vec<u8>, Fault> {
-        let key = self.get(&token.key)?;
+    fn signature(&self, (token, name): (&Token, &str), signed: &[u8], words: &Words) -> Result<Vec<u8>, Fault> {
+        let key = self.get(name)?;
         let mut good = key.sign(signed)?;
         let hmac = |secret: &[u8]| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -117,10 +125,15 @@ impl Keys {
             },
             "hmac-of-der" => hmac(&key.der()?),
             "hmac-of-pem" => hmac(pem(&key.der()?).as_bytes()),
-            "hmac-of-jwk" => hmac(self.jwk(&token.key)?.to_string().as_bytes()),
+            "hmac-of-jwk" => hmac(self.jwk(name)?.to_string().as_bytes()),
             text => fill(text, words)?,
         })
     }
+}
+
+/// SHA-256 in base64url, as thumbprints and `ath` have it.
+pub(super) fn hash(text: &[u8]) -> Vec<u8> {
+    BASE64.encode(digest::digest(&digest::SHA256, text)).into_bytes()
 }
 
 fn p256() -> Result<Key, Fault> {
