@@ -1,5 +1,7 @@
 //! Tokens as cases describe them, and the keys that sign them.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::{
     digest,
     encoding::AsDer,
@@ -73,8 +75,9 @@ impl Keys {
                 let text = bare[member].as_str().unwrap_or_default();
                 words.insert(format!("{member}:{name}"), text.into());
             }
-            // RFC 7638: members of a map of serde_json are sorted, and these are the required ones.
-            words.insert(format!("jkt:{name}"), hash(bare.to_string().as_bytes()));
+            // RFC 7638: the required members, which these are, sorted.
+            let sorted: BTreeMap<_, _> = bare.as_object().into_iter().flatten().collect();
+            words.insert(format!("jkt:{name}"), hash(&serde_json::to_vec(&sorted)?));
         }
         Ok(())
     }
