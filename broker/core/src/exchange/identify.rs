@@ -42,6 +42,7 @@ pub(super) async fn identify(
             ("subject_token", token)
         }
         PresentedSubject::IdJag(assertion) => {
+            admitted.draft.facts.id_jag = true;
             let assertion = id_jag::verify(ports, admitted, assertion).await?;
             id_jag::narrow(admitted, &assertion, request)?;
             reads::note_request(&mut admitted.draft, request);

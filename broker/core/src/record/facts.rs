@@ -123,6 +123,9 @@ pub struct Facts {
     /// The subject token is an ID token.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub id_token: bool,
+    /// It is the grant of an ID-JAG and no exchange of a subject token.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub id_jag: bool,
     /// The organisation that the subject belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,

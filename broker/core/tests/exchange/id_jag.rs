@@ -89,9 +89,11 @@ async fn req_105_the_assertion_alone_says_what_for() {
     assert_eq!(issued.scope, [name("read")], "what both have");
     let leaf = world.leaf(issued.issuance).await;
     assert_eq!(
-        (&leaf["target"], &leaf["requested"]["scope"]),
-        (&json!("api"), &json!(["read"]))
+        (&leaf["target"], &leaf["requested"]["scope"], &leaf["id_jag"]),
+        (&json!("api"), &json!(["read"]), &json!(true))
     );
+    let exchanged = world.exchange(&[("subject_token", "alice")]).await;
+    assert!(exchanged.is_err(), "corp lists no clients for access tokens");
 }
 
 #[tokio::test]
