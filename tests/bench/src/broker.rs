@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
     net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -16,6 +17,7 @@ use url::form_urlencoded::Serializer;
 use crate::{
     Fault,
     bundle::{self, SERVER, TARGET},
+    caller::{Auth, Authority, CALLER_NAME},
     clock,
     issuer::Issuer,
     process::Process,
@@ -25,6 +27,17 @@ use crate::{
 const COUNTED: Duration = Duration::from_secs(6);
 /// The server's secret; it opens nothing but brokers of this benchmark.
 const SECRET: &str = "bench-secret-bench-secret-bench-secret-bench";
+
+/// How a broker is set up.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// What it signs with, as `procura keys new` takes it.
+    pub(crate) algorithm: &'static str,
+    /// What its caller proves itself with.
+    pub(crate) auth: Auth<'a>,
+    /// Where it speaks TLS.
+    pub(crate) authority: Option<&'a Authority>,
+}
 
 /// A running broker. Dropped, it is killed.
 pub(crate) struct Broker {
@@ -43,27 +56,37 @@ pub(crate) struct Counted {
 }
 
 impl Broker {
-    /// Starts one that signs with `algorithm` (as `procura keys new` takes it), in a folder of its own.
+    /// Starts one in a folder of its own.
     pub(crate) async fn start(
         program: &Path,
         folder: PathBuf,
         issuer: &Issuer,
-        algorithm: &str,
+        setup: Setup<'_>,
     ) -> Result<Self, Fault> {
         fs::create_dir_all(folder.join("secrets"))?;
-        let hash = Digest::of(SECRET.as_bytes()).to_string();
-        bundle::write(&bundle::exchange(&issuer.url, &hash), &folder.join("policies"))?;
+        bundle::write(
+            &bundle::exchange(&issuer.url, &auth(setup.auth)),
+            &folder.join("policies"),
+        )?;
         fs::write(folder.join("issuer.pem"), &issuer.certificate)?;
+        private(&folder.join("secrets/introspection"), "bench")?;
         let keys = folder.join("secrets/keys.json");
         let made = Command::new(program)
-            .args(["keys", "new", "--algorithm", algorithm])
+            .args(["keys", "new", "--algorithm", setup.algorithm])
             .arg(&keys)
             .output()?;
         if !made.status.success() {
             return Err(format!("procura keys new: {}", String::from_utf8_lossy(&made.stderr)).into());
         }
         let (address, admin) = (free_address()?, free_address()?);
-        fs::write(folder.join("procura.toml"), settings(address, admin))?;
+        let mut text = settings(address, admin, setup.authority.is_some());
+        if let Some(authority) = setup.authority {
+            fs::write(folder.join("clients.pem"), &authority.certificate)?;
+            fs::write(folder.join("tls.pem"), &authority.broker.0)?;
+            private(&folder.join("tls.key"), &authority.broker.1)?;
+            text += "cert = \"tls.pem\"\nkey = \"tls.key\"\nclient_ca = \"clients.pem\"\n";
+        }
+        fs::write(folder.join("procura.toml"), text)?;
         let mut command = Command::new(program);
         command.args(["serve", "--config", "procura.toml"]).current_dir(&folder);
         let http = reqwest::Client::builder().no_proxy().build()?;
@@ -114,25 +137,70 @@ fn free_address() -> Result<SocketAddr, Fault> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn settings(address: SocketAddr, admin: SocketAddr) -> String {
+fn private(path: &Path, text: &str) -> Result<(), Fault> {
+    fs::write(path, text)?;
+    Ok(fs::set_permissions(path, Permissions::from_mode(0o600))?)
+}
+
+/// `auth` of the caller's file.
+fn auth(auth: Auth<'_>) -> String {
+    match auth {
+        Auth::Secret => {
+            let hash = Digest::of(SECRET.as_bytes());
+            format!("{{ method = \"client_secret\", secret_sha256 = [{{ hash = \"{hash}\" }}] }}")
+        }
+        Auth::Key(key) => {
+            let (x, y) = key.coordinates();
+            let key = format!("{{ kty = \"EC\", crv = \"P-256\", x = \"{x}\", y = \"{y}\" }}");
+            format!("{{ method = \"private_key_jwt\", jwks = {{ keys = [{key}] }} }}")
+        }
+        Auth::Certificate => format!("{{ method = \"tls_client_auth\", san_dns = \"{CALLER_NAME}\" }}"),
+    }
+}
+
+/// Ends with the table `[tls]`.
+fn settings(address: SocketAddr, admin: SocketAddr, tls: bool) -> String {
+    let (scheme, plain) = if tls { ("https", false) } else { ("http", true) };
     format!(
-        "issuer = \"http://{address}\"\npolicies = \"policies\"\n\
-         [listen]\naddress = \"{address}\"\nadmin = \"{admin}\"\nplain_http_on_loopback = true\n\
+        "issuer = \"{scheme}://{address}\"\npolicies = \"policies\"\n\
+         [listen]\naddress = \"{address}\"\nadmin = \"{admin}\"\nplain_http_on_loopback = {plain}\n\
          [store]\nsqlite = \"procura.sqlite\"\n[keys.token]\nsource = \"own:keys.json\"\n\
-         [sources.own]\nkind = \"file\"\nroot = \"secrets\"\n\
+         [sources.own]\nkind = \"file\"\nroot = \"secrets\"\nallow = [\"introspection\"]\n\
          [network]\nallow = [\"127.0.0.1\"]\n[tls]\nextra_ca = \"issuer.pem\"\n"
     )
 }
 
 /// The form of one exchange, for a tool call.
 pub(crate) fn form(subject_token: &str, call: usize) -> String {
-    Serializer::new(String::new())
-        .append_pair("grant_type", TOKEN_EXCHANGE)
+    parameters(subject_token, call).finish()
+}
+
+/// The same from a server that proves itself by an assertion (RFC 7521 section 4.2).
+pub(crate) fn asserted_form(subject_token: &str, call: usize, assertion: &str) -> String {
+    parameters(subject_token, call)
+        .append_pair(
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        )
+        .append_pair("client_assertion", assertion)
+        .finish()
+}
+
+/// The same from a server that proves itself by its certificate (RFC 8705 section 2).
+pub(crate) fn certified_form(subject_token: &str, call: usize) -> String {
+    parameters(subject_token, call)
+        .append_pair("client_id", SERVER)
+        .finish()
+}
+
+fn parameters(subject_token: &str, call: usize) -> Serializer<'static, String> {
+    let mut form = Serializer::new(String::new());
+    form.append_pair("grant_type", TOKEN_EXCHANGE)
         .append_pair("subject_token", subject_token)
         .append_pair("subject_token_type", "urn:ietf:params:oauth:token-type:access_token")
         .append_pair("audience", TARGET)
         .append_pair("scope", "read-tickets")
         .append_pair("tool", "list_tickets")
-        .append_pair("tool_call_id", &call.to_string())
-        .finish()
+        .append_pair("tool_call_id", &call.to_string());
+    form
 }

@@ -22,11 +22,13 @@ const RULES_FILE: usize = 500_000;
 /// Files by path.
 pub(crate) type Files = BTreeMap<String, String>;
 
-/// What `exchange` runs under: an issuer, a server with a secret, a target of kind `jwt`, its rule, and
-/// a forbid over a risk group.
-pub(crate) fn exchange(issuer: &str, secret_sha256: &str) -> Files {
+/// What `exchange` runs under: an issuer that may be asked about opaque tokens, a server with that `auth`, a target of
+/// kind `jwt`, its rule, and a forbid over a risk group.
+pub(crate) fn exchange(issuer: &str, auth: &str) -> Files {
     let mut files = common(issuer, "[\"ES256\", \"RS256\"]");
-    let auth = format!("{{ method = \"client_secret\", secret_sha256 = [{{ hash = \"{secret_sha256}\" }}] }}");
+    if let Some(corp) = files.get_mut("issuers/corp.toml") {
+        corp.push_str("introspection = { client_id = \"procura\", secret = \"own:introspection\", mode = \"opaque\" }\n");
+    }
     files.insert(format!("servers/{SERVER}.toml"), {
         let grants = "grants = []\n[tools.list_tickets]\ngrants = [\"api/read-tickets\"]\n";
         format!("owner = \"o@example.com\"\nresource = \"{AUDIENCE}\"\nauth = {auth}\n{grants}")

@@ -1,13 +1,16 @@
 //! An issuer with keys of its own: discovery and key set over TLS, tokens signed ahead.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::{KeyPair as RsaKeyPair, KeySize},
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256},
 };
-use axum::{Json, Router, routing::get};
+use axum::{
+    Form, Json, Router,
+    routing::{get, post},
+};
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
@@ -62,11 +65,14 @@ impl Issuer {
         let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
         socket.set_nonblocking(true)?;
         let url = format!("https://{}", socket.local_addr()?);
-        let metadata = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
+        let metadata = json!({
+            "issuer": url, "jwks_uri": format!("{url}/keys"), "introspection_endpoint": format!("{url}/introspect"),
+        });
         let set = keys.public();
         let routes = Router::new()
             .route("/.well-known/openid-configuration", get(async move || Json(metadata)))
-            .route("/keys", get(async move || Json(set)));
+            .route("/keys", get(async move || Json(set)))
+            .route("/introspect", post(introspected));
         let server = axum_server::from_tcp_rustls(socket, tls)?.handle(Handle::<SocketAddr>::new());
         let mut serving = JoinSet::new();
         serving.spawn(async move {
@@ -101,6 +107,28 @@ impl Issuer {
         });
         self.keys.sign(algorithm, &claims)
     }
+}
+
+/// An opaque token of a user.
+pub(crate) fn opaque(user: usize) -> String {
+    format!("opaque-{user}")
+}
+
+/// The answer about an opaque token (RFC 7662 section 2.2).
+async fn introspected(Form(form): Form<BTreeMap<String, String>>) -> Json<Value> {
+    let user = form.get("token").and_then(|token| token.strip_prefix("opaque-"));
+    Json(match user {
+        None => json!({ "active": false }),
+        Some(user) => json!({
+            "active": true,
+            "sub": format!("user-{user}"),
+            "aud": AUDIENCE,
+            "client_id": "bench",
+            "sid": format!("session-{user}"),
+            "groups": ["support"],
+            "exp": clock::unix() + LIFE.as_secs(),
+        }),
+    })
 }
 
 impl Keys {

@@ -6,11 +6,13 @@ use std::{collections::VecDeque, fs, io::Read, net::SocketAddr, path::PathBuf, r
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
     task::{JoinSet, LocalSet},
 };
 
-use crate::{Fault, clock};
+use crate::{
+    Fault, clock,
+    connect::{Connector, Stream, Tls},
+};
 
 /// Largest answer.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -21,7 +23,10 @@ pub(crate) struct Job {
     pub(crate) address: SocketAddr,
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
-    /// A file with one form per line; used in turn, again from the start where there are too few.
+    /// Where the server speaks TLS.
+    pub(crate) tls: Option<Tls>,
+    /// A file with one form per line, a DPoP proof and a tab before it where there is one; used in turn, again from
+    /// the start where there are too few.
     pub(crate) bodies: PathBuf,
     pub(crate) count: usize,
     pub(crate) connections: usize,
@@ -54,10 +59,9 @@ async fn run(job: Job) -> Result<Outcome, Fault> {
     let requests = Rc::new(requests(&job)?);
     let mut callers = JoinSet::new();
     let mut streams = VecDeque::new();
+    let connector = Connector::new(job.address, job.tls.as_ref())?;
     for _ in 0..job.connections {
-        let stream = TcpStream::connect(job.address).await?;
-        stream.set_nodelay(true)?;
-        streams.push_back(BufReader::new(stream));
+        streams.push_back(BufReader::new(connector.connect().await?));
     }
     let (began, job) = (clock::now(), Rc::new(job));
     for (first, stream) in streams.into_iter().enumerate() {
@@ -84,9 +88,15 @@ fn requests(job: &Job) -> Result<Vec<Vec<u8>>, Fault> {
     let authorization = job.authorization.as_ref();
     let authorization = authorization.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"));
     let bodies = fs::read_to_string(&job.bodies)?;
-    let request = |body: &str| {
+    let request = |line: &str| {
+        let (proof, body) = line.split_once('\t').unwrap_or(("", line));
+        let proof = if proof.is_empty() {
+            String::new()
+        } else {
+            format!("DPoP: {proof}\r\n")
+        };
         let head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\n{authorization}Content-Type: application/x-www-form-urlencoded\r\n\
+            "POST {} HTTP/1.1\r\nHost: {}\r\n{authorization}{proof}Content-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {}\r\n\r\n",
             job.path,
             job.address,
@@ -105,7 +115,7 @@ fn requests(job: &Job) -> Result<Vec<Vec<u8>>, Fault> {
 async fn caller(
     job: Rc<Job>,
     requests: Rc<Vec<Vec<u8>>>,
-    mut stream: BufReader<TcpStream>,
+    mut stream: BufReader<Stream>,
     first: usize,
 ) -> Result<Vec<Duration>, Fault> {
     let end = clock::now() + Duration::from_secs(job.seconds);
@@ -126,7 +136,7 @@ async fn caller(
 }
 
 /// Status and body of one answer with a `Content-Length` (RFC 9112).
-async fn answer(stream: &mut BufReader<TcpStream>) -> Result<(String, Vec<u8>), Fault> {
+async fn answer(stream: &mut BufReader<Stream>) -> Result<(String, Vec<u8>), Fault> {
     let mut line = String::new();
     stream.read_line(&mut line).await?;
     let status = line

@@ -2,9 +2,12 @@
 
 mod broker;
 mod bundle;
+mod caller;
 mod clock;
+mod connect;
 mod decide;
 mod hello;
+mod identities;
 mod issuer;
 mod load;
 mod peer;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Fault,
     decide::Decisions,
+    identities::COMPARED,
     load::Outcome,
     probe::Probe,
     rounds::{Figure, Round},
@@ -101,6 +102,15 @@ impl Measurements {
         self.kept(|round| round.series[name].per_cpu_second / round.series["oidc-provider"].per_cpu_second)
     }
 
+    /// CPU per exchange of each series of [`COMPARED`] by that of the plain one.
+    fn costs(&self) -> BTreeMap<&str, Figure> {
+        let cost = |(name, plain): (&'static str, &'static str)| {
+            let of = |round: &Round| round.series[plain].per_cpu_second / round.series[name].per_cpu_second;
+            (name, self.kept(of))
+        };
+        COMPARED.map(cost).into()
+    }
+
     fn per_exchange(&self, callers: usize) -> f64 {
         let of = self.commits.iter().find(|commits| commits.callers == callers);
         of.map_or(f64::INFINITY, |commits| commits.commits_per_exchange)
@@ -186,6 +196,8 @@ impl Measurements {
             "per_cpu_second": each(&|name| self.per_cpu_second(name)),
             "against_hello": each(&|name| self.against_hello(name)),
             "against_oidc_provider": each(&|name| self.against_peer(name)),
+            "cpu_against": COMPARED.map(|(name, plain)| format!("{name} by {plain}")),
+            "cpu_by_plain_exchange": self.costs(),
             "commits": self.commits,
             "one_caller": { "hello": hello, "exchange": exchange, "probe": probe },
             "memory_mib": self.memory,
@@ -208,6 +220,9 @@ impl Measurements {
         {
             let met = if met { "met   " } else { "missed" };
             println!("{met} {goal}: {reached:.4} (goal {limit:.4})");
+        }
+        for (name, plain) in COMPARED {
+            println!("       CPU of {name} by {plain}: {:.3}", self.costs()[name].median);
         }
         println!("written to {}", path.display());
         Ok(())

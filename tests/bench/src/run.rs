@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,9 +15,11 @@ use tempfile::TempDir;
 
 use crate::{
     Fault,
-    broker::{self, Broker},
+    broker::{self, Broker, Setup},
     bundle::{API, SERVER},
+    caller::Auth,
     decide,
+    identities::Identities,
     issuer::{
         Algorithm::{self, Es256, Rs256},
         Issuer, USERS,
@@ -143,13 +145,14 @@ pub(crate) async fn run(options: Options) -> Result<(), Fault> {
 }
 
 /// Everything that runs.
-struct Scene {
+pub(crate) struct Scene {
     issuer: Mutex<Issuer>,
     /// Signs with ES256.
-    es256: Broker,
+    pub(crate) es256: Broker,
     /// Signs with Ed25519.
     ed25519: Broker,
     hello: (SocketAddr, Process),
+    identities: Identities,
     scratch: TempDir,
 }
 
@@ -161,10 +164,16 @@ impl Scene {
         let folder = |name: &str| scratch.path().join(name);
         let procura =
             fs::canonicalize(procura).map_err(|error| format!("{}: {error}; build it first", procura.display()))?;
+        let signs_with = |algorithm| Setup {
+            algorithm,
+            auth: Auth::Secret,
+            authority: None,
+        };
         Ok(Self {
-            es256: Broker::start(&procura, folder("es256"), &issuer, "es256").await?,
-            ed25519: Broker::start(&procura, folder("ed25519"), &issuer, "ed25519").await?,
+            es256: Broker::start(&procura, folder("es256"), &issuer, signs_with("es256")).await?,
+            ed25519: Broker::start(&procura, folder("ed25519"), &issuer, signs_with("ed25519")).await?,
             hello: hello(scratch.path()).await?,
+            identities: Identities::start(&procura, scratch.path(), &issuer).await?,
             issuer: Mutex::new(issuer),
             scratch,
         })
@@ -174,9 +183,13 @@ impl Scene {
         self.scratch.path().join(format!("{name}.bodies"))
     }
 
+    pub(crate) fn issuer(&self) -> MutexGuard<'_, Issuer> {
+        self.issuer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes forms with tokens that were never used.
     fn fresh(&self, algorithm: Algorithm, count: usize, path: &Path) -> Result<(), Fault> {
-        let mut issuer = self.issuer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut issuer = self.issuer();
         let mut lines = String::new();
         for call in 0..count {
             lines += &broker::form(&issuer.token(algorithm)?, call);
@@ -185,11 +198,12 @@ impl Scene {
         Ok(fs::write(path, lines)?)
     }
 
-    fn exchanges(&self, broker: &Broker, name: &str, count: usize) -> Job {
+    pub(crate) fn exchanges(&self, broker: &Broker, name: &str, count: usize) -> Job {
         Job {
             address: broker.address,
             path: "/token".to_owned(),
             authorization: Some(Broker::authorization()),
+            tls: None,
             bodies: self.bodies(name),
             count,
             connections: CALLERS,
@@ -300,13 +314,14 @@ impl Scene {
     fn rounds(&self, peer: &Peer, amounts: &Amounts) -> Result<Vec<crate::rounds::Round>, Fault> {
         let mut hello = self.hello_series(amounts.hello)?;
         let exchanges = amounts.exchanges;
-        let mut series = [
+        let mut series = vec![
             self.series("es256-es256", &self.es256, Some(Es256), exchanges)?,
             self.series("repeated-es256", &self.es256, None, exchanges)?,
             self.series("rs256-ed25519", &self.ed25519, Some(Rs256), exchanges / 2)?,
             self.series("repeated-ed25519", &self.ed25519, None, exchanges)?,
             self.peer_series(peer, amounts.peer)?,
         ];
+        series.extend(self.identities.series(self, exchanges)?);
         for series in &mut series {
             series.round()?;
         }
@@ -343,6 +358,7 @@ impl Scene {
             address: peer.address,
             path: "/token".to_owned(),
             authorization: Some(Peer::authorization()),
+            tls: None,
             bodies,
             count,
             connections: CALLERS,
