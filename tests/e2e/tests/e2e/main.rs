@@ -11,6 +11,7 @@ mod crash;
 mod dev;
 mod dev_postgres;
 mod dpop;
+mod editor;
 mod explain;
 mod id_jag;
 mod identities;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         dpop::a_token_of_oidc_provider_that_is_bound_needs_its_key,
         dpop::an_operators_bound_token_is_no_bearer_token,
         dpop::openid_client_and_the_library_prove_their_keys,
+        editor::the_language_server_completes_keys_and_finds_no_fault_with_the_examples,
         explain::a_record_is_explained_by_the_bundle_that_decided,
         explain::a_bundle_is_given_to_operators_by_its_digest,
         identities::a_token_that_keycloak_revoked_is_refused_although_it_is_signed,
