@@ -1,6 +1,7 @@
 //! The broker's core: identity values, the plan, issuance states, the ports, the exchange, undo and
 //! recovery. It decides and records; it knows no runtime, no database, no HTTP, no file and no Cedar.
 
+pub mod archive;
 pub mod catalogue;
 pub mod certificate;
 pub mod exchange;

@@ -1,0 +1,17 @@
+//! The exported log: JSON Lines that anybody can verify without the broker.
+//!
+//! A header, the records in the order of their leaf indices, and checkpoints, each behind the last record that it covers;
+//! the last line is a checkpoint. Whatever a line says has one spelling only, so that no bit of the file can change
+//! unseen.
+
+mod line;
+mod walk;
+
+pub use line::{Fault, Line, checkpoint_line, header_line, read, record_line};
+pub use walk::{Found, Frontier, Open, Problem, Walk};
+
+/// Version of the format.
+pub const FORMAT: u32 = 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! Whatever happens to an export is found.
+
+use procura_wire::Digest;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    ids::IssuanceId,
+    ledger::{Event, Outcome, Stored},
+    ports::Entropy,
+    record::Draft,
+};
+
+const RECORDS: u64 = 10_000;
+/// Records between two checkpoints.
+const STRIDE: u64 = 256;
+
+struct Count;
+
+impl Entropy for Count {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(9);
+    }
+}
+
+fn stored(number: u64) -> Stored {
+    let at = "2026-11-20T09:00:00Z".parse().expect("time");
+    let id = IssuanceId(uuid::Uuid::from_u128(u128::from(number) + 1));
+    let mut draft = Draft::new(id, at, Event::Exchange, format!("{number:032x}"));
+    draft.facts.tool = Some(format!("tool {number} \"}}\n,\"commitment\":"));
+    draft.clear.address = Some(format!("192.0.2.{}", number % 250));
+    let entry = draft.seal(Outcome::Done, None, &Count).expect("short");
+    let raw = |text: String| serde_json::value::RawValue::from_string(text).expect("JSON");
+    let side = (number % 7 != 3).then(|| (entry.salt, raw(entry.clear)));
+    Stored {
+        id,
+        leaf: raw(entry.leaf),
+        side,
+        index: entry.index,
+        revoked: None,
+    }
+}
+
+/// A note that is nothing but its text: signatures are somebody else's.
+fn note(size: u64, root: Digest) -> String {
+    format!("{size} {root}")
+}
+
+fn open(note: &str) -> Result<(u64, Digest), String> {
+    let (size, root) = note.split_once(' ').ok_or("no note")?;
+    let size = size.parse().map_err(|_| "no size")?;
+    Ok((size, root.parse().map_err(|_| "no root")?))
+}
+
+fn export(records: u64) -> Vec<String> {
+    let mut lines = vec![header_line("broker.example/log")];
+    let mut tree = Frontier::default();
+    for number in 0..records {
+        let stored = stored(number);
+        tree.push(Digest::of_parts([&[0][..], stored.leaf.get().as_bytes()]));
+        lines.push(record_line(number, &stored));
+        if (number + 1) % STRIDE == 0 || number + 1 == records {
+            lines.push(checkpoint_line(&note(number + 1, tree.root())));
+        }
+    }
+    lines
+}
+
+fn walk<'l>(lines: impl IntoIterator<Item = &'l String>, from: Walk) -> Result<Walk, Found> {
+    let mut walk = from;
+    for line in lines {
+        walk.line(read(line.as_bytes()), &open)?;
+    }
+    walk.end()?;
+    Ok(walk)
+}
+
+/// The walk before each line.
+fn before(lines: &[String]) -> Vec<Walk> {
+    let mut walk = Walk::default();
+    let mut states = Vec::new();
+    for line in lines {
+        states.push(walk.clone());
+        walk.line(read(line.as_bytes()), &open).expect("untouched");
+    }
+    states
+}
+
+#[test]
+fn an_export_is_whole_and_counts_what_was_erased() {
+    let lines = export(1000);
+    let done = walk(&lines, Walk::default()).expect("whole");
+    assert_eq!((done.records(), done.checkpoints()), (1000, 4));
+    assert_eq!(done.erased(), (0..1000).filter(|number| number % 7 == 3).count() as u64);
+    assert_eq!(done.origin(), Some("broker.example/log"));
+}
+
+#[test]
+fn every_line_that_is_missing_doubled_or_swapped_is_found_at_its_index() {
+    let lines = export(RECORDS);
+    let states = before(&lines);
+    for (at, state) in states.iter().enumerate() {
+        let index = state.records();
+        let is_record = lines[at].starts_with("{\"index\":");
+        // A checkpoint in the middle may be missing: the next one covers what it covered.
+        if is_record || at + 1 == lines.len() {
+            let found = walk(&lines[at + 1..], state.clone()).expect_err("deleted");
+            assert!(
+                found.index <= index && index <= found.last.max(index),
+                "{at}: {found:?}"
+            );
+            assert!(
+                !is_record || found.index == index || at + 1 == lines.len(),
+                "{at}: {found:?}"
+            );
+        }
+        let doubled = [&lines[at], &lines[at]].into_iter().chain(&lines[at + 1..]);
+        let doubled = walk(doubled, state.clone());
+        assert!(
+            doubled.is_err() || lines[at].starts_with("{\"checkpoint\":"),
+            "{at} doubled"
+        );
+        if let Some(next) = lines.get(at + 1) {
+            let swapped = [next, &lines[at]].into_iter().chain(&lines[at + 2..]);
+            assert!(walk(swapped, state.clone()).is_err(), "{at} swapped");
+        }
+    }
+}
+
+#[test]
+fn an_export_that_ends_early_is_found_with_a_checkpoint_and_only_then() {
+    let lines = export(600);
+    let whole = walk(&lines, Walk::default()).expect("whole");
+    let last = (600, whole.root());
+    // Up to the checkpoint of size 256.
+    let early = &lines[..258];
+    assert!(walk(early, Walk::default()).is_ok());
+    let found = walk(early, Walk::against(Some(last))).expect_err("truncated");
+    assert_eq!((found.index, found.problem), (256, Problem::Truncated(600)));
+    assert!(walk(&lines, Walk::against(Some(last))).is_ok());
+    let other = (300, last.1);
+    assert_eq!(
+        walk(&lines, Walk::against(Some(other))).map(drop),
+        Err(Found {
+            index: 0,
+            last: 299,
+            problem: Problem::Root(300),
+        })
+    );
+}
+
+#[test]
+fn a_record_that_was_made_anew_with_its_hash_is_found_at_the_next_checkpoint() {
+    let mut lines = export(600);
+    lines[301] = record_line(299, &stored(7));
+    let found = walk(&lines, Walk::default()).expect_err("changed");
+    assert_eq!((found.index, found.last, found.problem), (256, 511, Problem::Root(512)));
+}
+
+#[test]
+fn what_is_behind_the_last_checkpoint_does_not_count_as_proven() {
+    let mut lines = export(300);
+    lines.pop();
+    assert_eq!(
+        walk(&lines, Walk::default()).map(drop).expect_err("uncovered").problem,
+        Problem::Uncovered
+    );
+    assert_eq!(
+        walk(&[], Walk::default()).map(drop).expect_err("empty").problem,
+        Problem::Uncovered
+    );
+    assert_eq!(
+        walk(&lines[1..], Walk::default())
+            .map(drop)
+            .expect_err("no header")
+            .problem,
+        Problem::Header
+    );
+}
+
+#[test]
+fn another_spelling_of_the_same_thing_is_no_line() {
+    let record = record_line(12, &stored(12));
+    for (from, to) in [
+        ("{\"index\":12", "{\"index\":012"),
+        ("{\"index\":12", "{ \"index\":12"),
+        ("\"leaf\":", "\"leaf\": "),
+        ("}\n", "} \n"),
+        ("}\n", "}\r\n"),
+        ("}\n", "}"),
+        ("}\n", "}\n\n"),
+    ] {
+        let other = record.replacen(from, to, 1);
+        assert_ne!(other, record);
+        assert!(read(other.as_bytes()).is_err(), "{other}");
+    }
+    assert_eq!(
+        read(header_line("a").replace("\":1", "\":2").as_bytes()),
+        Err(Fault::Form)
+    );
+    assert_eq!(
+        read(checkpoint_line("a").replace('a', "\\u0061").as_bytes()),
+        Err(Fault::Form)
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bit_that_changes_is_found(at in 0..600_usize, byte in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        static EXPORT: LazyLock<(Vec<String>, Vec<Walk>)> = LazyLock::new(|| {
+            let lines = export(500);
+            let states = before(&lines);
+            (lines, states)
+        });
+        let (lines, states) = &*EXPORT;
+        let at = at % lines.len();
+        let mut line = lines[at].clone().into_bytes();
+        let byte = byte.index(line.len());
+        line[byte] ^= 1 << bit;
+        let mut walk = states[at].clone();
+        let index = walk.records();
+        let found = walk.line(read(&line), &open).and_then(|()| {
+            lines[at + 1..].iter().try_for_each(|line| walk.line(read(line.as_bytes()), &open))
+        });
+        // The origin is what the checkpoints are compared with.
+        if at > 0 {
+            let found = found.expect_err("a flipped bit");
+            prop_assert!(found.index <= index && index <= found.last.max(index), "{found:?}");
+            let covered = lines[at].starts_with("{\"checkpoint\":");
+            prop_assert!(covered || found.index == index, "{found:?}");
+        } else {
+            prop_assert!(found.is_err() || walk.origin() != Some("broker.example/log"));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read(&bytes);
+        let _ = read(&[b"{\"index\":", &bytes[..]].concat());
+    }
+}
