@@ -1,6 +1,7 @@
 // An oidc-provider on a free port of 127.0.0.1. Argument: a directory with node_modules.
 // Prints one line of JSON when it serves. POST /issue?sub&aud&format gives a token without a log-in:
-// the provider's own code makes and signs it. GET /issued tells of opaque tokens by client credentials: how many there
+// the provider's own code makes and signs it. POST /rotate?gone begins anew with a new key before the others, without the one
+// of that id, as an operator changes keys: by a restart with another configuration. GET /issued tells of opaque tokens by client credentials: how many there
 // were, and how many live.
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -11,7 +12,13 @@ import { pathToFileURL } from 'node:url';
 const require = createRequire(join(process.argv[2], 'package.json'));
 const { default: Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
 
-const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
+let made_keys = 0;
+function newKey() {
+  const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
+  made_keys += 1;
+  return { ...key, kid: `key-${made_keys}`, alg: 'ES256', use: 'sig' };
+}
+
 const server = createServer();
 await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
 const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -59,9 +66,8 @@ function resource(aud, format) {
   };
 }
 
-const provider = new Provider(issuer, {
+const configuration = {
   clients,
-  jwks: { keys: [{ ...key, kid: 'first', alg: 'ES256', use: 'sig' }] },
   scopes: ['openid', 'offline_access', 'tools'],
   features: {
     clientCredentials: { enabled: true },
@@ -71,16 +77,29 @@ const provider = new Provider(issuer, {
     resourceIndicators: { enabled: true, getResourceServerInfo: (_, aud) => resource(aud, 'jwt') },
   },
   findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
-});
+};
 
 // Opaque tokens by client credentials: when each ends, in seconds since 1970.
 const ends = new Map();
 let made = 0;
-provider.on('client_credentials.saved', (token) => {
-  made += 1;
-  ends.set(token.jti, Date.now() / 1000 + token.expiration);
-});
-provider.on('client_credentials.destroyed', (token) => ends.delete(token.jti));
+
+let keys, provider, oidc;
+function begin(with_keys) {
+  keys = with_keys;
+  provider = new Provider(issuer, { ...configuration, jwks: { keys } });
+  provider.on('client_credentials.saved', (token) => {
+    made += 1;
+    ends.set(token.jti, Date.now() / 1000 + token.expiration);
+  });
+  provider.on('client_credentials.destroyed', (token) => ends.delete(token.jti));
+  oidc = provider.callback();
+}
+begin([newKey()]);
+
+function rotate({ gone }) {
+  begin([newKey(), ...keys.filter((key) => key.kid !== gone)]);
+  return {};
+}
 
 function issued() {
   const live = [...ends.values()].filter((end) => end > Date.now() / 1000).length;
@@ -108,9 +127,8 @@ async function fields(request) {
   return Object.fromEntries(new URLSearchParams(body));
 }
 
-const oidc = provider.callback();
 server.on('request', (request, response) => {
-  const answers = { 'POST /issue': issue, 'GET /issued': issued }[`${request.method} ${request.url}`];
+  const answers = { 'POST /issue': issue, 'POST /rotate': rotate, 'GET /issued': issued }[`${request.method} ${request.url}`];
   if (!answers) return oidc(request, response);
   return fields(request).then(answers).then(
     (answer) => response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer)),

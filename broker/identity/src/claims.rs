@@ -18,6 +18,7 @@ use crate::act;
 /// 9999-12-31T23:59:59Z.
 const MAX_TIME: i64 = 253_402_300_799;
 const MAX_SUB: usize = 255;
+const JKT_TYPE: &str = "kc-jkt-type";
 
 /// Reads the claims under the rules of the issuer. What is there with a wrong type is never taken for absent.
 pub(crate) fn read(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -> Result<VerifiedToken, Reason> {
@@ -118,7 +119,13 @@ pub(crate) fn confirmation(claims: &Map<String, Value>) -> Result<Option<Confirm
     let Some(cnf) = claims.get("cnf") else {
         return Ok(None);
     };
-    let known = Confirmation::deserialize(cnf).map_err(|_| Reason::PopUnsupported)?;
+    let mut cnf = cnf.clone();
+    // Keycloak's word beside `jkt` for how the key is proved: another way than DPoP is none of ours.
+    let by_dpop = cnf.get(JKT_TYPE).is_some_and(|ty| ty == "DPoP") && cnf.get("jkt").is_some();
+    if let Some(members) = cnf.as_object_mut().filter(|_| by_dpop) {
+        members.remove(JKT_TYPE);
+    }
+    let known = Confirmation::deserialize(&cnf).map_err(|_| Reason::PopUnsupported)?;
     let (Confirmation::Jkt(thumbprint) | Confirmation::X5tS256(thumbprint)) = &known;
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(thumbprint);
     if bytes.is_ok_and(|bytes| bytes.len() == 32) {

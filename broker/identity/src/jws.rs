@@ -90,7 +90,12 @@ impl<'a> Unverified<'a> {
 
 /// Whether nothing in the claims says that they are of something else.
 pub(crate) fn looks_like_access_token(claims: &Map<String, Value>) -> bool {
-    claims.get("typ").is_none_or(|typ| typ == "Bearer") && !FOREIGN.iter().any(|claim| claims.contains_key(*claim))
+    let fits = match claims.get("typ") {
+        None => true,
+        // What Keycloak says of one that is bound to a key.
+        Some(typ) => typ == "Bearer" || (typ == "DPoP" && claims.contains_key("cnf")),
+    };
+    fits && !FOREIGN.iter().any(|claim| claims.contains_key(*claim))
 }
 
 /// The same for an ID token. Logout tokens and security events have `events`.

@@ -1,5 +1,6 @@
 //! A CA of a site's own.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
@@ -56,6 +57,17 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
+}
+
+/// A client's certificate that nobody vouches for and its key, both PEM, and the public key as the server's file has it.
+pub fn self_signed_client() -> Result<((String, String), String), Fault> {
+    let key = KeyPair::generate()?;
+    let certificate = named("client of a test", &[])?.self_signed(&key)?;
+    // An uncompressed point: 4, x, y.
+    let point = key.public_key_raw();
+    let (x, y) = (BASE64.encode(&point[1..33]), BASE64.encode(&point[33..]));
+    let jwk = format!("{{ kty = \"EC\", crv = \"P-256\", x = \"{x}\", y = \"{y}\" }}");
+    Ok(((certificate.pem(), key.serialize_pem()), jwk))
 }
 
 fn named(name: &str, addresses: &[&str]) -> Result<CertificateParams, Fault> {

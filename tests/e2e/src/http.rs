@@ -3,6 +3,7 @@
 use std::{sync::Once, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use procura_client::ProofKey;
 use procura_wire::TOKEN_EXCHANGE;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, header::HeaderMap, redirect};
 use serde_json::Value;
@@ -92,6 +93,14 @@ pub async fn post_form(
         None => request,
     })
     .await
+}
+
+/// A form with a DPoP proof for that URL, to be sent.
+pub fn proving(client: &Client, url: &str, key: &ProofKey, fields: &[(&str, &str)]) -> Result<RequestBuilder, Fault> {
+    let proof = key.proof("POST", url, None, None)?;
+    #[expect(clippy::disallowed_methods, reason = "the test sends it")]
+    let request = client.post(url).header("DPoP", proof.expose());
+    Ok(request.form(fields))
 }
 
 /// Gets a URL, with a bearer token where it is given.

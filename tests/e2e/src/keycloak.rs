@@ -1,8 +1,15 @@
 //! A real Keycloak with the realm of `tests/e2e/realm.json`.
 
-use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
-use reqwest::Client;
+use procura_client::ProofKey;
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -31,6 +38,7 @@ pub struct Keycloak {
     pub issuer: String,
     base: String,
     http: Client,
+    rotations: AtomicUsize,
     _process: Process,
     _dir: TempDir,
 }
@@ -62,6 +70,7 @@ impl Keycloak {
             issuer: format!("{base}/realms/procura"),
             base,
             http,
+            rotations: AtomicUsize::new(0),
             _process: process,
             _dir: dir,
         };
@@ -85,6 +94,21 @@ impl Keycloak {
             ("password", &password),
         ];
         self.token("procura", &fields).await
+    }
+
+    /// A fresh access token of `alice` or `bob` that is bound to the key, as a public client gets it that must prove one.
+    pub async fn bound_token(&self, client: &str, user: &str, key: &ProofKey) -> Result<String, Fault> {
+        let url = format!("{}/protocol/openid-connect/token", self.issuer);
+        let password = format!("{user}-password");
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", client),
+            ("username", user),
+            ("password", &password),
+        ];
+        let request = http::proving(&self.http, &url, key, &fields)?;
+        let reply = http::send(request).await?.expect_status(200)?;
+        Ok(reply.text("access_token").to_owned())
     }
 
     /// Registers a client, as the administrator's API takes it.
@@ -122,13 +146,13 @@ impl Keycloak {
 
     /// Makes a new signing key that is used from now on; the ones before it stay published.
     pub async fn rotate_key(&self, name: &str) -> Result<(), Fault> {
-        let keys = self.keys().await?;
+        let rotations = self.rotations.fetch_add(1, Ordering::Relaxed);
         let component = json!({
             "name": name,
             "providerType": "org.keycloak.keys.KeyProvider",
             "providerId": "ecdsa-generated",
             "config": {
-                "priority": [(1000 + keys).to_string()],
+                "priority": [(1000 + rotations).to_string()],
                 "ecdsaEllipticCurveKey": ["P-256"],
             },
         });
@@ -137,14 +161,24 @@ impl Keycloak {
             .map(drop)
     }
 
-    /// How many keys the realm publishes.
-    async fn keys(&self) -> Result<usize, Fault> {
-        let url = format!("{}/protocol/openid-connect/certs", self.issuer);
-        let reply = http::get(&self.http, &url, None).await?.expect_status(200)?;
-        Ok(reply.body["keys"].as_array().map_or(0, Vec::len))
+    /// Removes the key of that id: nothing is signed with it any more, and it is not published.
+    pub async fn remove_key(&self, kid: &str) -> Result<(), Fault> {
+        let path = "/admin/realms/procura/keys";
+        let listed = http::send(self.administrator(Method::GET, path).await?).await?;
+        let mut keys = listed.body["keys"].as_array().into_iter().flatten();
+        let key = keys.find(|key| key["kid"] == kid).ok_or("Keycloak has no such key")?;
+        let provider = key["providerId"].as_str().ok_or("no provider")?;
+        let path = format!("/admin/realms/procura/components/{provider}");
+        let request = self.administrator(Method::DELETE, &path).await?;
+        http::send(request).await?.expect_status(204).map(drop)
     }
 
     async fn administer(&self, path: &str, body: &Value) -> Result<Reply, Fault> {
+        let request = self.administrator(Method::POST, path).await?;
+        http::send(request.json(body)).await?.expect_status(201)
+    }
+
+    async fn administrator(&self, method: Method, path: &str) -> Result<RequestBuilder, Fault> {
         let fields = [
             ("grant_type", "password"),
             ("client_id", "admin-cli"),
@@ -152,8 +186,8 @@ impl Keycloak {
             ("password", ADMIN),
         ];
         let token = self.token("master", &fields).await?;
-        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(token);
-        http::send(request.json(body)).await?.expect_status(201)
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        Ok(request.bearer_auth(token))
     }
 
     async fn token(&self, realm: &str, fields: &[(&str, &str)]) -> Result<String, Fault> {

@@ -14,7 +14,6 @@ pub mod keycloak;
 pub mod mcp;
 pub mod oauth_client;
 pub mod oidc_provider;
-pub mod openid_client;
 mod process;
 mod replica;
 pub mod serve;

@@ -94,17 +94,23 @@ impl OidcProvider {
     /// A fresh access token of its client [`INTROSPECTS`] itself, bound to the key by the issuer's own DPoP.
     pub async fn bound_token(&self, key: &ProofKey, audience: &str) -> Result<String, Fault> {
         let url = format!("{}/token", self.issuer);
-        let proof = key.proof("POST", &url, None, None)?;
-        #[expect(clippy::disallowed_methods, reason = "the test sends it")]
-        let request = self.http.post(&url).header("DPoP", proof.expose());
         let fields = [
             ("grant_type", "client_credentials"),
             ("resource", audience),
             ("scope", "tools"),
         ];
-        let request = request.basic_auth(INTROSPECTS.0, Some(INTROSPECTS.1)).form(&fields);
+        let request = http::proving(&self.http, &url, key, &fields)?;
+        let request = request.basic_auth(INTROSPECTS.0, Some(INTROSPECTS.1));
         let reply = http::send(request).await?.expect_status(200)?;
         Ok(reply.text("access_token").to_owned())
+    }
+
+    /// Signs with a new key from now on. The ones before it stay published, but for the one of that id.
+    pub async fn rotate_key(&self, gone: Option<&str>) -> Result<(), Fault> {
+        let url = format!("{}/rotate", self.issuer);
+        let fields = [("gone", gone.unwrap_or_default())];
+        let reply = http::post_form(&self.http, &url, None, &fields).await?;
+        reply.expect_status(200).map(drop)
     }
 
     /// How many tokens were made for [`UPSTREAM`], and how many of them live.

@@ -245,6 +245,8 @@ async fn req_089_what_a_token_is_bound_to_is_read_and_nothing_of_it_is_lost() {
         let token = world.verify(&world.with("cnf", json!({member: thumbprint}))).await;
         assert_eq!(token.map(|token| token.confirmation.clone()), Ok(Some(bound)));
     }
+    let keycloaks = json!({"jkt": thumbprint, "kc-jkt-type": "DPoP"});
+    assert_eq!(world.reason(&world.with("cnf", keycloaks)).await, None);
     for odd in [
         json!({}),
         json!({"jwk": {}}),
@@ -254,6 +256,10 @@ async fn req_089_what_a_token_is_bound_to_is_read_and_nothing_of_it_is_lost() {
         json!({"jkt": format!("{thumbprint}=")}),
         json!({"jkt": thumbprint, "x5t#S256": thumbprint}),
         json!({"jkt": thumbprint, "osc": {}}),
+        json!({"jkt": thumbprint, "kc-jkt-type": "attestation"}),
+        json!({"jkt": thumbprint, "kc-jkt-type": "DPoP", "osc": {}}),
+        json!({"kc-jkt-type": "DPoP"}),
+        json!({"x5t#S256": thumbprint, "kc-jkt-type": "DPoP"}),
         json!("jkt"),
         json!([]),
     ] {

@@ -322,6 +322,7 @@ async fn req_048_attack_29_typ_jwt_demands_that_the_payload_is_an_access_token()
     for (claim, value) in [
         ("typ", json!("ID")),
         ("typ", json!("Refresh")),
+        ("typ", json!("DPoP")),
         ("nonce", json!("n")),
         ("at_hash", json!("h")),
         ("c_hash", json!("h")),
@@ -334,6 +335,12 @@ async fn req_048_attack_29_typ_jwt_demands_that_the_payload_is_an_access_token()
         );
     }
     assert_eq!(world.reason(&token("typ", json!("Bearer"))).await, None);
+    let mut bound = world.claims();
+    bound["typ"] = json!("DPoP");
+    bound["cnf"] = json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"});
+    let header = json!({"alg": "ES256", "kid": "k1", "typ": "JWT"}).to_string();
+    let bound = world.key.compact(&header, bound.to_string().as_bytes());
+    assert_eq!(world.reason(&bound).await, None, "Keycloak's word for a bound one");
     assert_eq!(world.reason(&token("jti", json!("1"))).await, None);
     assert_eq!(
         world.reason(&world.valid()).await,

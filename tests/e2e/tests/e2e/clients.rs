@@ -7,7 +7,7 @@ use procura_e2e::{
     Fault, Testbed,
     harness::Outcome,
     http::unverified_claims,
-    oauth_client::{OAuthClient, assertion},
+    oauth_client::{By, OAuthClient, assertion},
     serve::{Replica, SERVER, Site, Store},
 };
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub(crate) async fn openid_client_and_authlib_sign_and_what_they_signed_serves_o
     let broker = site.start().await?;
     let mut used = Vec::new();
     for client in [OAuthClient::OpenidClient, OAuthClient::AuthlibForIssuer] {
-        let done = client.exchange(testbed, &site, SERVER, &jwk).await?;
+        let done = client.exchange(testbed, &site, By::Key(&jwk), false).await?;
         assert_eq!(done["response"]["scope"], "read-tickets", "{client:?}: {done}");
         let sent = done["assertion"].as_str().ok_or("no assertion")?.to_owned();
         assert_eq!(unverified_claims(&sent)?["aud"], site.identifier);
@@ -64,7 +64,9 @@ pub(crate) async fn openid_client_and_authlib_sign_and_what_they_signed_serves_o
         );
         used.push(sent);
     }
-    let refused = OAuthClient::Authlib.exchange(testbed, &site, SERVER, &jwk).await?;
+    let refused = OAuthClient::Authlib
+        .exchange(testbed, &site, By::Key(&jwk), false)
+        .await?;
     assert_eq!(
         (&refused["error"]["error"], &refused["error"]["reason"]),
         (&json!("invalid_client"), &json!("client.aud"))
@@ -93,7 +95,9 @@ pub(crate) async fn openid_client_and_authlib_sign_and_what_they_signed_serves_o
             "after a restart"
         );
     }
-    let done = OAuthClient::Authlib.exchange(testbed, &site, SERVER, &jwk).await?;
+    let done = OAuthClient::Authlib
+        .exchange(testbed, &site, By::Key(&jwk), false)
+        .await?;
     assert_eq!(done["response"]["scope"], "read-tickets", "{done}");
     Ok(())
 }

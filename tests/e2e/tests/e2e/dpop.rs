@@ -1,18 +1,21 @@
 //! Sender-constrained tokens (RFC 9449): nonces, proofs that are taken once, bound tokens, and real clients and issuers.
 
-use std::{fs, path::Path, time::Duration};
+use std::fs;
 
 use procura_client::{ProofKey, Secret, UseOutcome};
 use procura_e2e::{
     Fault, Testbed,
-    broker::Broker,
     harness::Outcome,
-    http::{Reply, unverified_claims},
-    openid_client,
-    serve::{DATABASE, Replica, SERVER, Site, Store},
+    http::{Reply, exchange, unverified_claims},
+    keycloak::RESOURCE,
+    serve::{DATABASE, Replica, Site, Store},
 };
-use procura_wire::TOKEN_EXCHANGE;
 use serde_json::{Value, json};
+
+use crate::{
+    trusted::{self, Trusted, until},
+    upstream::stage::{audience, write},
+};
 
 /// A target whose tokens the broker signs, and its grant.
 const API: (&str, &str) = ("api", "read-tickets");
@@ -81,66 +84,78 @@ pub(crate) async fn a_proof_needs_a_nonce_and_is_taken_once_by_all_replicas_also
 
 pub(crate) async fn a_token_of_oidc_provider_that_is_bound_needs_its_key(testbed: &Testbed) -> Outcome {
     let issuer = testbed.oidc_provider().await?;
-    let launch = testbed.dev()?;
-    let broker = launch.start().await?;
-    trust(&launch.dir().join("policies/dev"), &broker, &issuer.issuer).await?;
-    let (key, stranger) = (ProofKey::generate()?, ProofKey::generate()?);
-    let token = issuer.bound_token(&key, "https://tickets.example/mcp").await?;
-    let bound = unverified_claims(&token)?;
-    assert_eq!(bound["cnf"]["jkt"], key.thumbprint(), "{bound}");
+    let file = trusted::oidc_provider(issuer);
+    let trusted = Trusted::start(testbed, &[("bound", &file)]).await?;
+    let key = ProofKey::generate()?;
+    let token = issuer.bound_token(&key, RESOURCE).await?;
+    needs_its_key(&trusted, &token, &key).await?;
 
-    let fields = procura_e2e::http::exchange(&token, &broker.dev.audience, &broker.dev.scope);
-    let plain = broker.exchange(&fields).await?;
-    assert_eq!(refusal(&plain), (400, "invalid_request", "pop.unproven"));
-    let ask = async |key: &ProofKey, nonce: Option<&str>| -> Result<Reply, Fault> {
-        let proof = key.proof("POST", &broker.dev.token_endpoint, None, nonce)?;
-        broker.exchange_proving(&fields, clear(&proof)).await
-    };
-    let challenge = ask(&stranger, None).await?;
-    let nonce = nonce(&challenge)?;
-    let wrong = ask(&stranger, Some(nonce)).await?;
-    assert_eq!(refusal(&wrong), (400, "invalid_request", "pop.unproven"));
-    let issued = ask(&key, Some(nonce)).await?.expect_status(200)?;
-    let claims = unverified_claims(issued.text("access_token"))?;
-    assert_eq!(claims["cnf"]["jkt"], key.thumbprint());
-    let record = broker.record(issued.text("issuance_id")).await?;
-    assert_eq!(leaf(&record)?["binding"], "proven");
-
-    let server = launch.dir().join("policies/dev/issuers/oidc.toml");
-    let text = fs::read_to_string(&server)?;
-    fs::write(
-        &server,
-        format!("trusted_presenters = [\"{}\"]\n{text}", broker.dev.client_id),
-    )?;
-    let issued = until(async || broker.exchange(&fields).await, |reply| reply.status == 200).await?;
-    let record = broker.record(issued.text("issuance_id")).await?;
+    let present = format!("trusted_presenters = [\"{}\"]\n{file}", trusted.broker.dev.client_id);
+    fs::write(trusted.path("bundle/issuers/bound.toml"), present)?;
+    let issued = until(async || trusted.exchange(&token).await, |reply| reply.status == 200).await?;
+    let record = trusted.broker.record(issued.text("issuance_id")).await?;
     assert_eq!(leaf(&record)?["binding"], "not_proven");
     Ok(())
 }
 
-/// Trusts the issuer from now on; its client `broker` may read.
-async fn trust(bundle: &Path, broker: &Broker, issuer: &str) -> Outcome {
-    let rule = "@id(\"oidc-reads\")\npermit (principal == User::\"oidc/broker\", action == Action::\"api/read-tickets\", \
-                resource == Target::\"api\");\n";
-    fs::write(
-        bundle.join("issuers/oidc.toml"),
-        format!("issuer = \"{issuer}\"\nalgorithms = [\"ES256\"]\n"),
-    )?;
-    fs::write(bundle.join("rules/oidc.cedar"), rule)?;
-    let loaded = async || Ok(broker.stderr().matches("bundle in force").count());
-    until(loaded, |count| *count > 0).await.map(drop)
+/// Keycloak is asked about each token too: what it answers about a bound one names the key as well.
+pub(crate) async fn a_token_of_keycloak_that_is_bound_needs_its_key(testbed: &Testbed) -> Outcome {
+    let issuer = testbed.keycloak().await?;
+    let (client, asks) = ("bound-desk", "triage-bot");
+    issuer
+        .register(&json!({
+            "clientId": client,
+            "publicClient": true,
+            "standardFlowEnabled": false,
+            "directAccessGrantsEnabled": true,
+            "attributes": { "dpop.bound.access.tokens": "true" },
+            "protocolMappers": [
+                audience("tickets", "included.custom.audience", RESOURCE),
+                audience("asks", "included.client.audience", asks),
+            ],
+        }))
+        .await?;
+    let introspection = format!("{{ client_id = \"{asks}\", secret = \"dev:keycloak\", mode = \"always\" }}");
+    let file = format!("{}introspection = {introspection}\n", trusted::keycloak(issuer));
+    let trusted = Trusted::start(testbed, &[("bound", &file)]).await?;
+    write(&trusted.path(".procura/secrets/keycloak"), "triage-bot-secret", 0o600)?;
+    assert!(
+        issuer.user_token_for(client, "alice").await.is_err(),
+        "it binds all of its tokens"
+    );
+    let key = ProofKey::generate()?;
+    let token = issuer.bound_token(client, "alice", &key).await?;
+    needs_its_key(&trusted, &token, &key).await
 }
 
-/// Looks until it is so, ten seconds at most.
-async fn until<T>(look: impl AsyncFn() -> Result<T, Fault>, is_so: impl Fn(&T) -> bool) -> Result<T, Fault> {
-    for _ in 0..200 {
-        let seen = look().await?;
-        if is_so(&seen) {
-            return Ok(seen);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Err("it did not become so within ten seconds".into())
+/// Refused without a proof and with another key's, taken with its own: what is issued is bound to it too.
+async fn needs_its_key(trusted: &Trusted, token: &str, key: &ProofKey) -> Outcome {
+    let broker = &trusted.broker;
+    let bound = unverified_claims(token)?;
+    assert_eq!(bound["cnf"]["jkt"], key.thumbprint(), "{bound}");
+    let plain = trusted.exchange(token).await?;
+    assert_eq!(
+        refusal(&plain),
+        (400, "invalid_request", "pop.unproven"),
+        "{}",
+        plain.body
+    );
+    let fields = exchange(token, trusted::API.0, trusted::API.1);
+    let ask = async |key: &ProofKey, nonce: Option<&str>| -> Result<Reply, Fault> {
+        let proof = key.proof("POST", &broker.dev.token_endpoint, None, nonce)?;
+        broker.exchange_proving(&fields, clear(&proof)).await
+    };
+    let stranger = ProofKey::generate()?;
+    let challenge = ask(&stranger, None).await?;
+    let nonce = nonce(&challenge)?;
+    let wrong = ask(&stranger, Some(nonce)).await?;
+    assert_eq!(refusal(&wrong), (400, "invalid_request", "pop.unproven"));
+    let issued = ask(key, Some(nonce)).await?.expect_status(200)?;
+    let claims = unverified_claims(issued.text("access_token"))?;
+    assert_eq!(claims["cnf"]["jkt"], key.thumbprint());
+    let record = broker.record(issued.text("issuance_id")).await?;
+    assert_eq!(leaf(&record)?["binding"], "proven");
+    Ok(())
 }
 
 pub(crate) async fn an_operators_bound_token_is_no_bearer_token(testbed: &Testbed) -> Outcome {
@@ -190,30 +205,11 @@ pub(crate) async fn an_operators_bound_token_is_no_bearer_token(testbed: &Testbe
     Ok(())
 }
 
-pub(crate) async fn openid_client_and_the_library_prove_their_keys(testbed: &Testbed) -> Outcome {
+pub(crate) async fn the_library_proves_its_key(testbed: &Testbed) -> Outcome {
     let mut site = Site::new(testbed, testbed.postgres().await?.target().await?, &Store::Sqlite).await?;
     site.speak_tls()?;
     let _broker = site.start().await?;
     let user = site.user("alice")?;
-    let parameters = json!({
-        "subject_token": user,
-        "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
-        "audience": API.0,
-        "scope": API.1,
-    });
-    let arguments = [
-        &site.identifier,
-        SERVER,
-        &site.secret,
-        TOKEN_EXCHANGE,
-        &parameters.to_string(),
-    ];
-    let seen: Value = openid_client::with_dpop(testbed, &site, &arguments).await?;
-    let claims = unverified_claims(seen["access_token"].as_str().unwrap_or_default())?;
-    assert_eq!(seen["token_type"], "dpop");
-    assert_eq!(claims["cnf"]["jkt"], seen["jkt"], "{claims}");
-    assert_eq!(seen["again"], true, "a second exchange with the nonce that it kept");
-
     let key = ProofKey::generate()?;
     let thumbprint = key.thumbprint().to_owned();
     let client = site.client_builder()?.proof_key(key).build()?;

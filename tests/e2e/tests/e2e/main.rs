@@ -17,14 +17,17 @@ mod id_jag;
 mod identities;
 mod issuers;
 mod keeper;
+mod key_rotation;
 mod kinds;
 mod library;
 mod mcp;
 mod mtls;
 mod outage;
+mod peers;
 mod reload;
 mod replicas;
 mod rotation;
+mod trusted;
 mod undoing;
 mod upstream;
 mod withdraw;
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
         clients::openid_client_and_authlib_sign_and_what_they_signed_serves_once,
         clients::an_assertion_serves_once_at_all_replicas_and_a_denial_uses_it_up,
         clients::the_library_signs_or_sends_its_platforms_token_and_reports_uses,
-        id_jag::the_sdk_presents_an_id_jag_and_it_serves_once,
+        id_jag::the_sdks_present_id_jags_and_each_serves_once,
         crash::what_is_shipped_has_no_failpoints,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_sqlite,
         crash::kill_9_at_every_step_leaves_nothing_behind_on_postgres,
@@ -62,8 +65,9 @@ fn main() -> ExitCode {
         dev_postgres::without_the_programs_it_runs_without_a_database_and_says_how,
         dpop::a_proof_needs_a_nonce_and_is_taken_once_by_all_replicas_also_after_a_restart,
         dpop::a_token_of_oidc_provider_that_is_bound_needs_its_key,
+        dpop::a_token_of_keycloak_that_is_bound_needs_its_key,
         dpop::an_operators_bound_token_is_no_bearer_token,
-        dpop::openid_client_and_the_library_prove_their_keys,
+        dpop::the_library_proves_its_key,
         editor::the_language_server_completes_keys_and_finds_no_fault_with_the_examples,
         explain::a_record_is_explained_by_the_bundle_that_decided,
         explain::a_bundle_is_given_to_operators_by_its_digest,
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         issuers::keycloak_vouches_for_alice_at_the_mcp_server,
         issuers::keycloak_signs_with_a_new_key_after_a_rotation,
         issuers::oidc_provider_vouches_in_either_form,
+        key_rotation::no_exchange_fails_while_issuers_change_their_keys_and_what_a_gone_key_signed_is_refused,
         outage::a_full_disk_refuses_and_is_forgotten_when_there_is_space,
         outage::a_read_only_store_refuses_and_is_forgotten_when_it_can_be_written,
         outage::a_stopped_store_refuses_and_is_forgotten_when_it_runs,
@@ -117,6 +122,8 @@ fn main() -> ExitCode {
         mtls::a_certificate_in_a_header_is_believed_from_the_named_proxy_only,
         mtls::workloads_prove_their_server_by_either_svid,
         mtls::a_server_that_could_never_authenticate_stops_the_start,
+        peers::openid_client_authlib_and_curl_prove_themselves_by_certificates,
+        peers::openid_client_and_authlib_bind_tokens_to_their_keys_however_they_prove_themselves,
         withdraw::a_grant_that_is_taken_from_a_server_is_undone,
         withdraw::a_server_that_is_removed_loses_its_sessions_and_what_they_hold,
         withdraw::a_target_with_live_leases_is_not_dropped_unless_it_is_abandoned,

@@ -25,12 +25,12 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-const HOST: &str = "tickets.example";
+pub(crate) const HOST: &str = "tickets.example";
 const WORKLOAD: &str = "spiffe://example.org/ns/tools/tickets";
-const TICKETS: &str = "policies/servers/tickets.toml";
+pub(crate) const TICKETS: &str = "policies/servers/tickets.toml";
 
 /// Lets the server prove itself so.
-fn prove_by(site: &Site<'_>, auth: &str) -> Result<(), Fault> {
+pub(crate) fn prove_by(site: &Site<'_>, auth: &str) -> Result<(), Fault> {
     site.amend(TICKETS, |text| {
         let lines = text.lines().map(|line| match line.starts_with("auth = ") {
             true => format!("auth = {{ {auth} }}\n"),
@@ -45,7 +45,7 @@ async fn site(testbed: &Testbed) -> Result<Site<'_>, Fault> {
 }
 
 /// A site that speaks TLS, with a CA for clients.
-async fn speaking(testbed: &Testbed) -> Result<(Site<'_>, Authority), Fault> {
+pub(crate) async fn speaking(testbed: &Testbed) -> Result<(Site<'_>, Authority), Fault> {
     let (mut site, clients) = (site(testbed).await?, Authority::new()?);
     site.speak_tls()?;
     fs::write(site.path("clients.pem"), &clients.certificate)?;
@@ -84,7 +84,7 @@ fn refused(answer: (u16, Value), reason: &str) {
 }
 
 /// The method and key of the record of an answer.
-async fn recorded(broker: &Replica<'_>, answer: &(u16, Value)) -> Result<Value, Fault> {
+pub(crate) async fn recorded(broker: &Replica<'_>, answer: &(u16, Value)) -> Result<Value, Fault> {
     assert_eq!(answer.0, 200, "{}", answer.1);
     let records = broker.all("issuances").await?;
     let record = records.iter().find(|record| record["id"] == answer.1["issuance_id"]);
