@@ -137,14 +137,14 @@ fn an_export_that_ends_early_is_found_with_a_checkpoint_and_only_then() {
     // Up to the checkpoint of size 256.
     let early = &lines[..258];
     assert!(walk(early, Walk::default()).is_ok());
-    let found = walk(early, Walk::against(Some(last))).expect_err("truncated");
+    let found = walk(early, Walk::against(vec![last])).expect_err("truncated");
     assert_eq!((found.index, found.problem), (256, Problem::Truncated(600)));
-    assert!(walk(&lines, Walk::against(Some(last))).is_ok());
+    assert!(walk(&lines, Walk::against(vec![last])).is_ok());
     let other = (300, last.1);
     assert_eq!(
-        walk(&lines, Walk::against(Some(other))).map(drop),
+        walk(&lines, Walk::against(vec![other])).map(drop),
         Err(Found {
-            index: 0,
+            index: 256,
             last: 299,
             problem: Problem::Root(300),
         })

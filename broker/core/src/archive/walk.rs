@@ -1,5 +1,7 @@
 //! The walk over an export: whether it is one log, whole and in order, and the one that its checkpoints are about.
 
+use std::collections::VecDeque;
+
 use procura_wire::Digest;
 
 use super::line::{Fault, Line};
@@ -86,7 +88,7 @@ pub enum Problem {
     #[error("the file does not end with a checkpoint")]
     Uncovered,
     /// There are fewer records than the checkpoint of the auditor covers.
-    #[error("the log ends here, but the checkpoint that it was compared with covers {0} records")]
+    #[error("the log ends here, but a checkpoint that it was compared with covers {0} records")]
     Truncated(u64),
 }
 
@@ -103,14 +105,16 @@ pub struct Walk {
     /// Records that a checkpoint covered.
     covered: u64,
     last_was_checkpoint: bool,
-    against: Option<(u64, Digest)>,
+    /// Those that are not reached yet, by size.
+    against: VecDeque<(u64, Digest)>,
 }
 
 impl Walk {
-    /// One that also looks whether the log extends this checkpoint.
-    pub fn against(checkpoint: Option<(u64, Digest)>) -> Self {
+    /// One that also looks whether the log extends these checkpoints, which somebody kept: their sizes and roots.
+    pub fn against(mut checkpoints: Vec<(u64, Digest)>) -> Self {
+        checkpoints.sort_by_key(|(size, _)| *size);
         Self {
-            against: checkpoint,
+            against: checkpoints.into(),
             ..Self::default()
         }
     }
@@ -167,9 +171,9 @@ impl Walk {
         if !self.last_was_checkpoint {
             return Err(self.since_covered(Problem::Uncovered));
         }
-        match self.against {
-            Some((size, _)) if size > self.records() => Err(self.here(Problem::Truncated(size))),
-            _ => Ok(()),
+        match self.against.back() {
+            Some((size, _)) => Err(self.here(Problem::Truncated(*size))),
+            None => Ok(()),
         }
     }
 
@@ -202,16 +206,16 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether this is the auditor's checkpoint, where the log is as long.
-    fn compare(&self) -> Result<(), Found> {
-        match self.against {
-            Some((size, root)) if size == self.records() && root != self.tree.root() => Err(Found {
-                index: 0,
-                last: size.saturating_sub(1),
-                problem: Problem::Root(size),
-            }),
-            _ => Ok(()),
+    /// Whether the log is what a kept checkpoint of this size says; several may be of one size.
+    fn compare(&mut self) -> Result<(), Found> {
+        let records = self.records();
+        while let Some((size, root)) = self.against.pop_front_if(|(size, _)| *size == records) {
+            if root != self.tree.root() {
+                return Err(self.since_covered(Problem::Root(size)));
+            }
+            self.covered = size;
         }
+        Ok(())
     }
 
     fn here(&self, problem: Problem) -> Found {
