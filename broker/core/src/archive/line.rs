@@ -4,7 +4,7 @@ use procura_wire::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, walk::leaf_hash};
-use crate::{ledger::Stored, record::commitment};
+use crate::record::commitment;
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,16 +69,15 @@ pub fn checkpoint_line(note: &str) -> String {
     })
 }
 
-/// The line of a record; without personal data where it was erased.
-pub fn record_line(index: u64, stored: &Stored) -> String {
-    let leaf = stored.leaf.get();
+/// The line of a record: the exact bytes of its leaf; salt and clear text of its commitment, unless they were erased.
+pub fn record_line(index: u64, leaf: &str, side: Option<(&[u8; 32], &str)>) -> String {
     let hash = leaf_hash(leaf.as_bytes());
     let mut line = format!(
         "{{\"index\":{index},\"leaf_hash\":\"{hash}\",\"leaf_bytes\":{},\"leaf\":{leaf}",
         leaf.len()
     );
-    if let Some((salt, clear)) = &stored.side {
-        line += &format!(",\"salt\":\"{}\",\"clear\":{}", Digest::from_bytes(*salt), clear.get());
+    if let Some((salt, clear)) = side {
+        line += &format!(",\"salt\":\"{}\",\"clear\":{clear}", Digest::from_bytes(*salt));
     }
     line + "}\n"
 }

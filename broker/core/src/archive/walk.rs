@@ -92,8 +92,8 @@ pub enum Problem {
     Truncated(u64),
 }
 
-/// Reads the note of a checkpoint: its size and root, once its signature and origin hold.
-pub type Open<'a> = dyn Fn(&str) -> Result<(u64, Digest), String> + 'a;
+/// Reads the note of a checkpoint of that origin: its size and root, once the signature holds.
+pub type Open<'a> = dyn Fn(&str, &str) -> Result<(u64, Digest), String> + 'a;
 
 /// A walk over the lines of an export.
 #[derive(Debug, Clone, Default)]
@@ -188,7 +188,8 @@ impl Walk {
     }
 
     fn checkpoint(&mut self, note: &str, open: &Open<'_>) -> Result<(), Found> {
-        let (size, root) = open(note).map_err(|problem| self.since_covered(Problem::Checkpoint(problem)))?;
+        let origin = self.origin.as_deref().unwrap_or_default();
+        let (size, root) = open(origin, note).map_err(|problem| self.since_covered(Problem::Checkpoint(problem)))?;
         if size != self.records() {
             let index = size.min(self.records());
             return Err(Found {
