@@ -115,7 +115,7 @@ impl Case {
             .filter_map(|(word, kind, token)| Some((word, kind, token?)))
     }
 
-    /// Opaque where its issuer answers and is not named: one that is asked about JWTs too is.
+    /// Opaque where something is answered about it and no issuer is named; of one that is named it is a JWT.
     fn subject_kind(&self) -> Kind {
         match (&self.answer, &self.subject.issuer) {
             (Some(_), None) => Kind::Opaque,
