@@ -48,7 +48,7 @@ impl Case {
     }
 }
 
-/// Runs so many, from the one that the seed leads to. Only a run of all writes the result and the page.
+/// Runs so many, from the one that the seed leads to, and writes what it found into the result and the page.
 pub(crate) fn run(times: u32, seed: u64) -> Result<(), String> {
     let workspace = Workspace::read()?;
     let mutants = read(&workspace.root)?;
@@ -80,13 +80,23 @@ pub(crate) fn run(times: u32, seed: u64) -> Result<(), String> {
     if !missed.is_empty() {
         return Err(format!("no case fails without these guards: {}", missed.join(", ")));
     }
-    if results.len() == count {
-        let words: BTreeMap<_, _> = results.keys().map(|name| (*name, "caught")).collect();
-        let result = json!({"campaign": "mutants", "mutants": words});
-        write(&workspace.root.join(RESULT), &format!("{result:#}\n"))?;
-        write(&workspace.root.join(PAGE), &page(&mutants, &result))?;
-    }
-    Ok(())
+    let caught: Vec<&str> = results.into_keys().collect();
+    record(&workspace.root, &mutants, &caught)
+}
+
+/// Writes result and page: what was caught now, and what is there still and was caught before.
+fn record(root: &Path, mutants: &[Mutant], caught: &[&str]) -> Result<(), String> {
+    let before: Value = read_to_string(&root.join(RESULT))
+        .and_then(|text| serde_json::from_str(&text).map_err(|error| format!("{RESULT}: {error}")))?;
+    let is_caught = |name: &str| caught.contains(&name) || before["mutants"][name] == "caught";
+    let names = mutants.iter().map(|mutant| mutant.name.as_str());
+    let words: BTreeMap<_, _> = names
+        .filter(|name| is_caught(name))
+        .map(|name| (name, "caught"))
+        .collect();
+    let result = json!({"campaign": "mutants", "mutants": words});
+    write(&root.join(RESULT), &format!("{result:#}\n"))?;
+    write(&root.join(PAGE), &page(mutants, &result))
 }
 
 /// All mutants in the order of their numbers.
@@ -99,7 +109,7 @@ fn read(root: &Path) -> Result<Vec<Mutant>, String> {
 }
 
 fn mutant(patch: PathBuf) -> Result<Mutant, String> {
-    let text = fs::read_to_string(&patch).map_err(|error| format!("{}: {error}", patch.display()))?;
+    let text = read_to_string(&patch)?;
     let member = |name: &str| {
         let line = text
             .lines()
@@ -253,6 +263,10 @@ fn page(mutants: &[Mutant], result: &Value) -> String {
          | | stops | stands in | rule, attack | case | without the guard |\n|---|---|---|---|---|---|\n{}",
         mutants.iter().map(row).collect::<String>()
     )
+}
+
+fn read_to_string(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

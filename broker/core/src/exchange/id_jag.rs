@@ -47,13 +47,13 @@ pub(super) async fn verify(ports: &Ports, admitted: &mut Admitted, assertion: &S
     Ok(verified)
 }
 
-/// What is wrong with an assertion is `invalid_grant` (RFC 7523 section 3.1); an issuer that is away is not.
-fn invalid(admitted: &Admitted, reason: Reason) -> Stop {
+/// What is wrong with an assertion is `invalid_grant` (RFC 7523 section 3.1), and the record says what it is; an issuer
+/// that is away is not.
+fn invalid(admitted: &mut Admitted, reason: Reason) -> Stop {
     match (reason, reason.error()) {
         (_, OAuthError::TemporarilyUnavailable) | (Reason::IdJagTenant, _) => Stop::param(reason, "assertion"),
         _ => {
-            let trace_id = &admitted.draft.trace_id;
-            tracing::info!(reason = reason.code(), trace_id, "an ID-JAG is refused");
+            admitted.draft.facts.cause = Some(reason.code());
             Stop::param(Reason::IdJagInvalid, "assertion")
         }
     }

@@ -175,6 +175,7 @@ pub(super) async fn refuse(ports: &Ports, mut admitted: Admitted, mut stop: Stop
                     .unwrap_or(Reason::ProofReplayed),
             );
             admitted.once.clear();
+            admitted.draft.facts.cause = None;
             let recorded = record(ports, &admitted, &replayed).await;
             answer(admitted, replayed, recorded)
         }

@@ -129,6 +129,9 @@ pub struct Facts {
     /// The organisation that the subject belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// Code of what was wrong in particular, where `reason` is as general as the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
 }
 
 /// How a server proved itself.

@@ -135,6 +135,18 @@ fn bound() -> Draft {
     draft
 }
 
+fn caused() -> Draft {
+    let mut draft = refused();
+    draft.facts = Facts {
+        server: Some(name("tickets")),
+        id_jag: true,
+        tenant: Some("acme".into()),
+        cause: Some("jwt.expired"),
+        ..Facts::default()
+    };
+    draft
+}
+
 /// Version 1 is these bytes. A change here is a new version of the record, never an edit.
 #[test]
 fn version_1_is_pinned() {
@@ -162,6 +174,13 @@ fn version_1_is_pinned() {
     assert_eq!(
         entry.leaf,
         include_str!("../../golden/exchange-bound.leaf.json").trim_end()
+    );
+    let entry = caused()
+        .seal(Outcome::Refused, Some("idjag.invalid"), &Sevens)
+        .expect("short");
+    assert_eq!(
+        entry.leaf,
+        include_str!("../../golden/exchange-caused.leaf.json").trim_end()
     );
 }
 

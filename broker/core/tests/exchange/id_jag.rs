@@ -138,6 +138,27 @@ async fn req_105_req_110_a_foreign_assertion_is_invalid_grant() {
 }
 
 #[tokio::test]
+async fn attack_115_the_record_says_what_is_wrong_with_an_assertion_and_the_answer_does_not() {
+    let world = world(IdJagUse::UntilExpiry);
+    world.grants("expired", |p| p.token.expires = p.token.issued_at.expect("iat"));
+    world.grants("foreign", |p| p.token.client = Some("wiki".into()));
+    for (text, reason, cause) in [
+        ("expired", Reason::IdJagInvalid, json!("jwt.expired")),
+        ("unknown", Reason::IdJagInvalid, json!("jwt.format")),
+        ("foreign", Reason::IdJagClient, Value::Null),
+    ] {
+        let refused = world.present(text, &[]).await.expect_err("must be refused");
+        assert_eq!((refused.reason, refused.param), (reason, Some("assertion")), "{text}");
+        let leaf = world.leaf(refused.issuance.expect("recorded")).await;
+        assert_eq!(
+            (&leaf["reason"], &leaf["cause"]),
+            (&json!(reason.code()), &cause),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn req_106_an_assertion_is_taken_once_and_a_foreign_presenter_does_not_use_it_up() {
     let world = world(IdJagUse::Once);
     let foreign = [&NONE[..], &[("grant_type", JWT_BEARER), ("assertion", "good")]].concat();

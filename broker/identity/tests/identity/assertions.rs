@@ -31,7 +31,7 @@ impl World {
         self.register(name, keys, false);
     }
 
-    fn register(&mut self, name: &str, keys: ClientKeys, legacy_audience: bool) {
+    pub(crate) fn register(&mut self, name: &str, keys: ClientKeys, legacy_audience: bool) {
         let auth = ServerAuth::PrivateKeyJwt { keys, legacy_audience };
         self.catalogue.servers.insert(name.parse().expect("name"), server(auth));
     }
@@ -42,7 +42,7 @@ impl World {
             .await
     }
 
-    async fn refusal(&self, text: &str) -> Option<Reason> {
+    pub(crate) async fn refusal(&self, text: &str) -> Option<Reason> {
         self.authenticated(None, text).await.err()
     }
 }
@@ -69,7 +69,7 @@ fn signed(key: &TestKey, mut header: Value, claims: &Value) -> String {
     key.compact(&header.to_string(), claims.to_string().as_bytes())
 }
 
-fn named(key: &TestKey, claims: &Value) -> String {
+pub(crate) fn named(key: &TestKey, claims: &Value) -> String {
     signed(key, json!({"kid": "c1"}), claims)
 }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod assertions;
 #[cfg(test)]
+mod away;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod certified;

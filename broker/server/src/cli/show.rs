@@ -91,11 +91,12 @@ fn outcome(leaf: &Value) -> String {
         .as_str()
         .and_then(Reason::from_code)
         .map_or("", Reason::text);
-    let reason = value(&leaf["reason"]);
-    if reason.is_empty() {
-        value(&leaf["outcome"])
-    } else {
-        format!("{}: {reason}. {text}", value(&leaf["outcome"]))
+    let (reason, cause) = (value(&leaf["reason"]), value(&leaf["cause"]));
+    let outcome = value(&leaf["outcome"]);
+    match (reason.is_empty(), cause.is_empty()) {
+        (true, _) => outcome,
+        (false, true) => format!("{outcome}: {reason}. {text}"),
+        (false, false) => format!("{outcome}: {reason} ({cause}). {text}"),
     }
 }
 
@@ -315,6 +316,15 @@ mod tests {
         proof
           commitment   verified: the personal data and parameters above are those of the record
         "#);
+    }
+
+    #[test]
+    fn a_cause_stands_beside_the_reason_that_callers_are_told() {
+        let leaf = json!({"outcome": "refused", "reason": "idjag.invalid", "cause": "jwt.expired"});
+        insta::assert_snapshot!(
+            outcome(&leaf),
+            @"refused: idjag.invalid (jwt.expired). The ID-JAG is not a valid one of an issuer that is trusted with them."
+        );
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     }
     harness::main(&cases![
         attacks::every_request_ends_as_its_file_says_and_nothing_is_minted,
+        attacks::every_request_over_tls_ends_as_its_file_says,
         attacks::every_bundle_is_judged_as_its_file_says,
         clients::openid_client_and_authlib_sign_and_what_they_signed_serves_once,
         clients::an_assertion_serves_once_at_all_replicas_and_a_denial_uses_it_up,

@@ -45,6 +45,15 @@ fn copy(from: &Path, to: &Path, words: &Words) -> Outcome {
     Ok(())
 }
 
+/// Puts a secret where a source reads it.
+pub(super) fn put_secret(folder: &Path, name: &str, secret: &str) -> Outcome {
+    put(folder, name, secret.as_bytes())?;
+    Ok(fs::set_permissions(
+        folder.join(name),
+        fs::Permissions::from_mode(0o600),
+    )?)
+}
+
 fn put(folder: &Path, name: &str, text: &[u8]) -> Outcome {
     let file = folder.join(name);
     if let Some(parent) = file.parent().filter(|parent| !parent.exists()) {

@@ -26,6 +26,15 @@ pub(super) struct Case {
     pub(super) id_jag: Option<Token>,
     /// How the server proves itself in place of a secret.
     pub(super) assertion: Option<Token>,
+    /// The same by a JWT-SVID.
+    pub(super) svid: Option<Token>,
+    /// The same by a certificate.
+    pub(super) certificate: Option<Certificate>,
+    /// The request goes to the broker that speaks TLS; with an SVID or a certificate it does anyway.
+    #[serde(default)]
+    pub(super) tls: bool,
+    /// What the issuer says when it is asked about the subject token, which is opaque then.
+    pub(super) answer: Option<Said>,
     /// The DPoP proof.
     pub(super) proof: Option<Token>,
     /// The request is sent twice; this is what the first answer must be.
@@ -53,7 +62,7 @@ pub(super) struct Token {
     pub(super) header_text: String,
     pub(super) payload_text: String,
     pub(super) signature: String,
-    pub(super) text: String,
+    pub(super) text: Option<String>,
 }
 
 impl Default for Token {
@@ -68,7 +77,91 @@ impl Default for Token {
             header_text: "{{{members}}}".into(),
             payload_text: "{{{members}}}".into(),
             signature: "good".into(),
-            text: "{{header}}.{{payload}}.{{signature}}".into(),
+            text: None,
+        }
+    }
+}
+
+/// What a client certificate differs in from a good one.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Certificate {
+    /// The authority, or `itself`.
+    pub(super) by: String,
+    pub(super) key: String,
+    /// Kinds (`O`, `CN`) and values, the outermost first.
+    pub(super) subject: Vec<(String, String)>,
+    pub(super) dns: Vec<String>,
+    pub(super) uri: Vec<String>,
+    pub(super) email: Vec<String>,
+    pub(super) ip: Vec<String>,
+    pub(super) ca: bool,
+    pub(super) usage: Vec<Usage>,
+    pub(super) purpose: Purpose,
+    /// The years at whose beginnings it begins and ends.
+    pub(super) years: (i32, i32),
+    /// Whether the connection shows it.
+    pub(super) shown: bool,
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        Self {
+            by: "clients".into(),
+            key: "certificate".into(),
+            subject: vec![("O".into(), "Example".into()), ("CN".into(), "certified".into())],
+            dns: vec!["certified.example".into()],
+            uri: Vec::new(),
+            email: Vec::new(),
+            ip: Vec::new(),
+            ca: false,
+            usage: vec![Usage::Sign],
+            purpose: Purpose::Client,
+            years: (2020, 2100),
+            shown: true,
+        }
+    }
+}
+
+/// What its key may be used for.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Usage {
+    Sign,
+    Encipher,
+    Certificates,
+    Revocations,
+}
+
+/// Whom it is for.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Purpose {
+    Client,
+    Server,
+}
+
+/// What an issuer's answer about a token differs in from a good one.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Said {
+    pub(super) status: u16,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) claims: toml::Table,
+    pub(super) drop: Vec<String>,
+    pub(super) text: String,
+    pub(super) pace: Pace,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            status: 200,
+            headers: BTreeMap::from([("content-type".into(), "application/json".into())]),
+            claims: toml::Table::new(),
+            drop: Vec::new(),
+            text: "{{{members}}}".into(),
+            pace: Pace::Whole,
         }
     }
 }
@@ -80,9 +173,10 @@ pub(super) struct Request {
     pub(super) path: String,
     pub(super) headers: Vec<(String, String)>,
     pub(super) drop_headers: Vec<String>,
-    pub(super) client: String,
+    /// By default one that fits what the case presents.
+    pub(super) client: Option<String>,
     pub(super) secret: String,
-    /// By default `assertion` where there is one, else `basic`.
+    /// By default `assertion` or `id` where the case has an assertion or a certificate, else `basic`.
     pub(super) auth: Option<Auth>,
     pub(super) form: BTreeMap<String, String>,
     pub(super) drop: Vec<String>,
@@ -102,7 +196,7 @@ impl Default for Request {
             path: "/token".into(),
             headers: Vec::new(),
             drop_headers: Vec::new(),
-            client: "tickets".into(),
+            client: None,
             secret: String::new(),
             auth: None,
             form: BTreeMap::new(),
@@ -124,6 +218,8 @@ pub(super) enum Auth {
     Basic,
     Post,
     Assertion,
+    /// The name alone, beside a certificate.
+    Id,
     None,
 }
 
@@ -143,6 +239,8 @@ pub(super) struct Expect {
     pub(super) reason: String,
     /// Reason in the record, where it is another one than the caller is told.
     pub(super) log: Option<String>,
+    /// What the record has as the cause of a general reason.
+    pub(super) cause: Option<String>,
     pub(super) minted: bool,
     /// The HTTP library answers before the broker sees a request: no body is promised.
     pub(super) plain: bool,
@@ -204,12 +302,15 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Fault> {
     Ok(toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
+/// What stands beside the classes: what brokers run with.
+const NO_CLASSES: [&str; 2] = ["bundle", "tls"];
+
 /// All cases in the order of their names.
 pub(super) fn all(root: &Path) -> Result<Vec<Named>, Fault> {
     let mut cases = Vec::new();
     for section in sorted(root)?
         .into_iter()
-        .filter(|path| path.is_dir() && !path.ends_with("bundle"))
+        .filter(|path| path.is_dir() && !NO_CLASSES.iter().any(|name| path.ends_with(name)))
     {
         for file in sorted(&section)? {
             let name = file.strip_prefix(root)?.with_extension("");

@@ -1,9 +1,9 @@
 //! What holds for every answer, and what a case expects of its own.
 
-use procura_e2e::{broker::Broker, harness::Outcome};
+use procura_e2e::{Fault, harness::Outcome};
 use serde_json::Value;
 
-use super::{case::Expect, send::Answer};
+use super::{case::Expect, running::Running, send::Answer};
 
 /// The newest records: of all, and of what was issued.
 #[derive(PartialEq, Eq)]
@@ -14,13 +14,13 @@ pub(super) struct Newest {
 
 impl Newest {
     /// Asks the log.
-    pub(super) async fn read(broker: &Broker) -> Result<Self, procura_e2e::Fault> {
+    pub(super) async fn read(broker: &Running<'_>) -> Result<Self, Fault> {
         let one = async |query: &str| {
             let page = broker
                 .api(&format!("/issuances?limit=1{query}"))
                 .await?
                 .expect_status(200)?;
-            Ok::<_, procura_e2e::Fault>(page.body["issuances"][0].clone())
+            Ok::<_, Fault>(page.body["issuances"][0].clone())
         };
         let (all, issued) = (one("").await?, one("&outcome=issued").await?);
         Ok(Self { all, issued })
@@ -87,12 +87,21 @@ fn refusal(expect: &Expect, answer: &Answer, (before, after): (&Newest, &Newest)
         ("", true) => fail("a record that the answer does not name"),
         (id, true) if after.all["id"] == id => {
             let expected = expect.log.as_ref().unwrap_or(&expect.reason);
-            if after.all["reason"] == expected.as_str() {
-                Ok(())
-            } else {
-                fail(&format!("the record says {}, expected {expected}", after.all["reason"]))
+            if after.all["reason"] != expected.as_str() {
+                return fail(&format!("the record says {}, expected {expected}", after.all["reason"]));
+            }
+            let cause = cause(&after.all)?;
+            match expect.cause.as_ref().is_none_or(|expected| cause == expected.as_str()) {
+                true => Ok(()),
+                false => fail(&format!("the record has the cause {cause}")),
             }
         }
         _ => fail("no record"),
     }
+}
+
+/// The member of the leaf.
+fn cause(record: &Value) -> Result<Value, Fault> {
+    let leaf: Value = serde_json::from_str(record["leaf"].as_str().unwrap_or_default())?;
+    Ok(leaf["cause"].clone())
 }

@@ -1,24 +1,30 @@
 //! Requests byte by byte, and answers as they arrive.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use procura_e2e::Fault;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
+use tokio_rustls::TlsConnector;
 
 use super::{
-    case::{Auth, Case, Request},
+    case::{Auth, Case},
     text::{Words, fill},
 };
 
 /// Longest wait for an answer or the end of a connection; the broker's own limits are shorter.
 const PATIENCE: Duration = Duration::from_secs(25);
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// Types of assertions: one that the server signs, and a JWT-SVID.
+const ASSERTION_TYPES: [&str; 2] = [
+    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+];
 /// What the form of an exchange holds.
 const EXCHANGE: [(&str, &str); 6] = [
     ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -81,7 +87,7 @@ pub(super) fn bytes(case: &Case, words: &Words) -> Result<Vec<u8>, Fault> {
         ("Content-Length".to_owned(), body.len().to_string()),
     ];
     if auth(case) == Auth::Basic {
-        let pair = fill(&format!("{}:{}", request.client, secret(request)), words)?;
+        let pair = fill(&format!("{}:{}", case.client(), secret(case)), words)?;
         headers.push((
             "Authorization".to_owned(),
             format!("Basic {}", BASE64_STANDARD.encode(pair)),
@@ -103,16 +109,17 @@ pub(super) fn bytes(case: &Case, words: &Words) -> Result<Vec<u8>, Fault> {
 
 /// How the caller of the case authenticates.
 fn auth(case: &Case) -> Auth {
-    let usual = match case.assertion {
-        Some(_) => Auth::Assertion,
-        None => Auth::Basic,
+    let usual = match (&case.assertion, &case.svid, &case.certificate) {
+        (Some(_), ..) | (_, Some(_), _) => Auth::Assertion,
+        (None, None, Some(_)) => Auth::Id,
+        (None, None, None) => Auth::Basic,
     };
     case.request.auth.unwrap_or(usual)
 }
 
-fn secret(request: &Request) -> String {
-    match request.secret.as_str() {
-        "" => format!("secret-of-{}", request.client),
+fn secret(case: &Case) -> String {
+    match case.request.secret.as_str() {
+        "" => format!("secret-of-{}", case.client()),
         secret => secret.to_owned(),
     }
 }
@@ -145,18 +152,26 @@ fn form(case: &Case, words: &Words) -> Result<String, Fault> {
 }
 
 fn authenticating(case: &Case) -> Vec<(String, String)> {
-    let request = &case.request;
-    match auth(case) {
-        Auth::Post => vec![
-            ("client_id".to_owned(), request.client.clone()),
-            ("client_secret".to_owned(), secret(request)),
-        ],
-        Auth::Assertion => vec![
-            ("client_assertion_type".to_owned(), ASSERTION_TYPE.to_owned()),
-            ("client_assertion".to_owned(), "{{assertion}}".to_owned()),
-        ],
+    let pairs = match auth(case) {
+        Auth::Post => vec![("client_id", case.client().to_owned()), ("client_secret", secret(case))],
+        Auth::Assertion => {
+            let [own, svid] = ASSERTION_TYPES;
+            let (ty, word) = match case.svid {
+                Some(_) => (svid, "{{svid}}"),
+                None => (own, "{{assertion}}"),
+            };
+            vec![
+                ("client_assertion_type", ty.to_owned()),
+                ("client_assertion", word.to_owned()),
+            ]
+        }
+        Auth::Id => vec![("client_id", case.client().to_owned())],
         Auth::Basic | Auth::None => Vec::new(),
-    }
+    };
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn escape(bytes: &[u8]) -> String {
@@ -167,13 +182,25 @@ fn escape(bytes: &[u8]) -> String {
     bytes.iter().map(one).collect()
 }
 
-/// Sends it on a connection of its own. Whoever speaks raw bytes ends its side neither.
-pub(super) async fn send(host: &str, request: &[u8]) -> Result<Answer, Fault> {
+/// Sends it on a connection of its own, over TLS where it says how. Whoever speaks raw bytes ends its side neither.
+pub(super) async fn send(host: &str, request: &[u8], tls: Option<Arc<ClientConfig>>) -> Result<Answer, Fault> {
     let stream = timeout(PATIENCE, TcpStream::connect(host)).await??;
-    let (mut reader, mut writer) = stream.into_split();
+    match tls {
+        None => converse(stream, request).await,
+        Some(config) => {
+            let name = host.split(':').next().unwrap_or_default().to_owned();
+            let connecting = TlsConnector::from(config).connect(ServerName::try_from(name)?, stream);
+            converse(timeout(PATIENCE, connecting).await??, request).await
+        }
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite, request: &[u8]) -> Result<Answer, Fault> {
+    let (mut reader, mut writer) = io::split(stream);
     let writing = async {
         // The broker may answer and close before it has read everything.
         let _ = writer.write_all(request).await;
+        let _ = writer.flush().await;
         std::future::pending::<()>().await;
     };
     let until = Instant::now() + PATIENCE;

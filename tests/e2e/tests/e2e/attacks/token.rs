@@ -9,7 +9,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa,
     signature::{
-        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+        ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
         RSA_PKCS1_SHA256,
     },
 };
@@ -18,6 +18,7 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as BASE64},
 };
 use procura_e2e::Fault;
+use rcgen::KeyPair;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -28,8 +29,8 @@ use super::{
 
 /// A key of the stand-in's issuers.
 enum Key {
-    /// The same private key for either form of the signature.
-    P256(EcdsaKeyPair, EcdsaKeyPair),
+    /// The same private key for either form of the signature, and for certificates (PKCS #8).
+    P256(EcdsaKeyPair, EcdsaKeyPair, Vec<u8>),
     Ed25519(Ed25519KeyPair),
     Rsa(rsa::KeyPair),
 }
@@ -46,9 +47,19 @@ impl Keys {
             ("server", p256()?),
             ("legacy", p256()?),
             ("dpop", p256()?),
+            ("certificate", p256()?),
+            ("workload", p256()?),
             ("ed25519", Key::Ed25519(Ed25519KeyPair::generate()?)),
             ("rs256", Key::Rsa(rsa::KeyPair::generate(rsa::KeySize::Rsa2048)?)),
         ]))
+    }
+
+    /// The key of that name as those of certificates are.
+    pub(super) fn of_certificates(&self, name: &str) -> Result<KeyPair, Fault> {
+        match self.get(name)? {
+            Key::P256(.., document) => Ok(KeyPair::try_from(document.as_slice())?),
+            _ => Err("certificates have keys on P-256".into()),
+        }
     }
 
     fn get(&self, name: &str) -> Result<&Key, Fault> {
@@ -98,12 +109,13 @@ impl Keys {
             &mut words,
         )?;
         let payload = part((claims, &token.claims, &token.drop), &token.payload_text, &mut words)?;
+        let [header, payload] = [header, payload].map(|part| BASE64.encode(part));
         let signed = [header.as_bytes(), b".", payload.as_bytes()].concat();
         let signature = self.signature((token, name), &signed, &words)?;
         words.insert("header".into(), header.into_bytes());
         words.insert("payload".into(), payload.into_bytes());
         words.insert("signature".into(), BASE64.encode(signature).into_bytes());
-        fill(&token.text, &words)
+        fill(token.text.as_deref().unwrap_or(kind.text()), &words)
     }
 
     fn signature(&self, (token, name): (&Token, &str), signed: &[u8], words: &Words) -> Result<Vec<u8>, Fault> {
@@ -123,7 +135,7 @@ impl Keys {
             "short" => good[..good.len() - 1].to_vec(),
             "long" => [good, vec![0]].concat(),
             "asn1" => match key {
-                Key::P256(_, der) => der.sign(&SystemRandom::new(), signed)?.as_ref().to_vec(),
+                Key::P256(_, der, _) => der.sign(&SystemRandom::new(), signed)?.as_ref().to_vec(),
                 _ => return Err("only P-256 signs in ASN.1".into()),
             },
             "hmac-of-der" => hmac(&key.der()?),
@@ -148,7 +160,11 @@ fn p256() -> Result<Key, Fault> {
         from(&ECDSA_P256_SHA256_ASN1_SIGNING),
     );
     let rejected = |_| "a key that was just made is rejected";
-    Ok(Key::P256(fixed.map_err(rejected)?, asn1.map_err(rejected)?))
+    Ok(Key::P256(
+        fixed.map_err(rejected)?,
+        asn1.map_err(rejected)?,
+        document.as_ref().to_vec(),
+    ))
 }
 
 impl Key {
@@ -162,7 +178,7 @@ impl Key {
 
     fn jwk(&self) -> Value {
         match self {
-            Self::P256(key, _) => {
+            Self::P256(key, ..) => {
                 // An uncompressed point: 4, x, y.
                 let point = key.public_key().as_ref();
                 let (x, y) = (BASE64.encode(&point[1..33]), BASE64.encode(&point[33..]));
@@ -184,7 +200,7 @@ impl Key {
 
     fn der(&self) -> Result<Vec<u8>, Fault> {
         Ok(match self {
-            Self::P256(key, _) => AsDer::as_der(key.public_key())?.as_ref().to_vec(),
+            Self::P256(key, ..) => AsDer::as_der(key.public_key())?.as_ref().to_vec(),
             Self::Rsa(key) => AsDer::as_der(key.public_key())?.as_ref().to_vec(),
             Self::Ed25519(key) => AsDer::as_der(key.public_key())?.as_ref().to_vec(),
         })
@@ -193,7 +209,7 @@ impl Key {
     fn sign(&self, signed: &[u8]) -> Result<Vec<u8>, Fault> {
         let random = SystemRandom::new();
         Ok(match self {
-            Self::P256(key, _) => key.sign(&random, signed)?.as_ref().to_vec(),
+            Self::P256(key, ..) => key.sign(&random, signed)?.as_ref().to_vec(),
             Self::Ed25519(key) => key.sign(signed).as_ref().to_vec(),
             Self::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
@@ -204,12 +220,12 @@ impl Key {
     }
 }
 
-/// Header or payload: the usual members with those of the case, as text, encoded.
-fn part(
+/// Header, payload or answer: the usual members with those of the case, as text.
+pub(super) fn part(
     (mut members, changes, drop): (Value, &toml::Table, &[String]),
     text: &str,
     words: &mut Words,
-) -> Result<String, Fault> {
+) -> Result<Vec<u8>, Fault> {
     for (name, value) in changes {
         members[name] = json_of(value, words)?;
     }
@@ -217,7 +233,7 @@ fn part(
         members.retain(|name, _| !drop.contains(name));
     }
     words.insert("members".into(), bare(&members.to_string()));
-    Ok(BASE64.encode(fill(text, words)?))
+    fill(text, words)
 }
 
 fn bare(object: &str) -> Vec<u8> {
