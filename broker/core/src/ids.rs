@@ -51,6 +51,20 @@ id! {
     ReplicaId
 }
 
+impl IssuanceId {
+    /// What no id of this time, or of a later one, is before.
+    pub fn first_at(time: Timestamp) -> Self {
+        let millis = u64::try_from(time.as_millisecond()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+    }
+
+    /// The time that it sorts by, whole milliseconds.
+    pub fn time(&self) -> Timestamp {
+        let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+    }
+}
+
 fn uuid_v7(now: Timestamp, entropy: &dyn Entropy) -> Uuid {
     let mut random = [0; 10];
     entropy.fill(&mut random);
@@ -117,6 +131,16 @@ mod tests {
         assert_eq!(Handle::parse("abcd1234", handle.as_str()), Some(handle.clone()));
         assert_eq!(Handle::parse("abcd9999", handle.as_str()), None);
         assert_eq!(Handle::parse("abcd1234", "pabcd1234_x"), None);
+    }
+
+    #[test]
+    fn an_id_sorts_by_the_time_that_it_names() {
+        let time: Timestamp = "2026-11-20T09:00:00.123Z".parse().expect("time");
+        let first = IssuanceId::first_at(time);
+        let last = IssuanceId(uuid::Builder::from_unix_timestamp_millis(1_795_165_200_123, &[0xff; 10]).into_uuid());
+        assert_eq!((first.time(), last.time()), (time, time));
+        assert!(first < last && last < IssuanceId::first_at(time + std::time::Duration::from_millis(1)));
+        assert_eq!(IssuanceId(Uuid::max()).time(), Timestamp::MAX);
     }
 
     #[test]

@@ -413,7 +413,7 @@ pub struct Stored {
     pub revoked: Option<Timestamp>,
 }
 
-/// Filters of `GET /v1/issuances`; all that are given must hold.
+/// Conditions that the store has columns for; all that are given must hold. An id is of the time of its record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// What records are of.
@@ -422,6 +422,8 @@ pub struct Filter {
     pub outcome: Option<Outcome>,
     /// The subject.
     pub subject: Option<QualifiedId>,
+    /// What the subject begins with; one that was erased passes.
+    pub subject_begin: Option<String>,
     /// The actor.
     pub actor: Option<QualifiedId>,
     /// The server.
@@ -440,6 +442,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
+    /// This id or a later one.
+    pub from: Option<IssuanceId>,
 }
 
 /// One page of a listing, newest first.
@@ -569,6 +573,18 @@ pub trait Ledger: Send + Sync {
 
     /// Records, newest first.
     fn records(&self, filter: Filter, page: Page) -> BoxFuture<'_, Result<Vec<Stored>, StoreError>>;
+
+    /// Where a walk of so many records ends: of those that the index which leads for this filter finds, older than
+    /// `before`, the id of the last. All that pass are among them. `None` where there are not so many.
+    fn floor(
+        &self,
+        filter: Filter,
+        before: Option<IssuanceId>,
+        records: u32,
+    ) -> BoxFuture<'_, Result<Option<IssuanceId>, StoreError>>;
+
+    /// Ids of records, the oldest first.
+    fn ids_after(&self, id: IssuanceId, limit: u32) -> BoxFuture<'_, Result<Vec<IssuanceId>, StoreError>>;
 
     /// Sessions, newest first; `before` is a session's id.
     fn sessions(

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     Timestamp,
+    catalogue::Catalogue,
     exchange::{check_log_in, check_token, is_suspended, same_uri, store_reason},
     identity::{Principal, Subject},
     ids::{IssuanceId, SessionId},
@@ -72,8 +73,17 @@ pub async fn authenticate(ports: &Ports, presented: Presented<'_>) -> Result<Ope
         principal,
         token: verified,
     };
-    check_log_in(catalogue, &subject, now).map_err(|_| Reason::V1Unauthenticated)?;
+    standing(catalogue, &subject, now)?;
     Ok(Operator { subject })
+}
+
+/// Whether an operator who was authenticated would be now: the token has not run out, nobody is suspended.
+pub(crate) fn standing(catalogue: &Catalogue, subject: &Subject, now: Timestamp) -> Result<(), Reason> {
+    check_token(catalogue, &subject.token, now).map_err(unauthenticated)?;
+    if is_suspended(catalogue, &subject.principal) || check_log_in(catalogue, subject, now).is_err() {
+        return Err(Reason::V1Unauthenticated);
+    }
+    Ok(())
 }
 
 fn unauthenticated(reason: Reason) -> Reason {

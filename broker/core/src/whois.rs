@@ -143,7 +143,7 @@ async fn with_lease(ports: &Ports, record: Option<Stored>) -> Result<Option<Foun
     Ok(Some((record.id, Some(record), lease)))
 }
 
-fn status(record: Option<&Stored>, lease: Option<&Lease>, now: Timestamp) -> Status {
+pub(crate) fn status(record: Option<&Stored>, lease: Option<&Lease>, now: Timestamp) -> Status {
     let issued = record.is_some_and(|record| record.index.outcome == Outcome::Issued);
     let is_over = |until: Option<Timestamp>| until.is_none_or(|until| until <= now);
     match lease.map(|lease| (lease.state, is_over(lease.until))) {

@@ -22,7 +22,7 @@ use crate::{
     clock::{SystemClock, SystemEntropy},
     dev::DevIssuer,
     health::Health,
-    http::{App, Host, Proxy, Site},
+    http::{App, Host, Proxy, Site, Streams},
     store::Engine,
     telemetry::{self, Failures},
 };
@@ -79,6 +79,8 @@ pub(crate) struct Broker {
     pub(crate) proxy: Arc<Proxy>,
     /// Tasks of requests.
     pub(crate) requests: TaskTracker,
+    /// Answers that have no end of their own.
+    pub(crate) streams: Arc<Streams>,
 }
 
 /// Puts the parts together and the first bundle in force; every mistake of it is an error here.
@@ -120,6 +122,8 @@ pub(crate) async fn build(
         ledger,
     });
     let health = Arc::new(Health::default());
+    let requests = TaskTracker::new();
+    let streams = Arc::new(Streams::new(requests.clone(), Arc::clone(&ports.clock)));
     let signs = signs(&keys.ring);
     health.note(|report| report.signs = signs);
     Ok(Broker {
@@ -131,7 +135,8 @@ pub(crate) async fn build(
         health,
         failures: Arc::default(),
         proxy: Arc::new(trust.proxy),
-        requests: TaskTracker::new(),
+        requests,
+        streams,
     })
 }
 
@@ -158,6 +163,7 @@ impl Broker {
             host: Host::of(issuer),
             proxy: Arc::clone(&self.proxy),
             requests: self.requests.clone(),
+            streams: Arc::clone(&self.streams),
             failures: Arc::clone(&self.failures),
             dev,
         })

@@ -100,6 +100,7 @@ impl Running {
     }
 
     async fn drain(self) {
+        self.broker.streams.end();
         self.public.graceful_shutdown(Some(SOFT));
         self.serving.close();
         self.serving.wait().await;

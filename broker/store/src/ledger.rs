@@ -28,10 +28,11 @@ use crate::{
     answer::{Answer, Job, Outcome, Write, is_marked, mark_key, session_key},
     batch::FORGET_AT_ONCE,
     db::{Arg, Db, Row},
+    questions,
     reads::{self, Select},
     rows::{
-        BytesRow, CountedRow, HeldRow, IntoDomain, LeaseRow, MarkRow, NumberRow, PlaceRow, RecordRow, SessionRow,
-        TextRow,
+        BytesRow, CountedRow, HeldRow, IdRow, IntoDomain, LeaseRow, MarkRow, NumberRow, PlaceRow, RecordRow,
+        SessionRow, TextRow,
     },
     sql,
     writer::Shared,
@@ -290,7 +291,26 @@ impl<D: Db> Ledger for Store<D> {
     }
 
     fn records(&self, filter: Filter, page: Page) -> BoxFuture<'_, Result<Vec<Stored>, StoreError>> {
-        Box::pin(self.selected::<RecordRow>(reads::records(&filter, page)))
+        Box::pin(self.selected::<RecordRow>(questions::records(&filter, page)))
+    }
+
+    fn floor(
+        &self,
+        filter: Filter,
+        before: Option<IssuanceId>,
+        records: u32,
+    ) -> BoxFuture<'_, Result<Option<IssuanceId>, StoreError>> {
+        Box::pin(async move {
+            let ids = self
+                .selected::<IdRow>(questions::floor(&filter, before, records))
+                .await?;
+            Ok(ids.into_iter().next())
+        })
+    }
+
+    fn ids_after(&self, id: IssuanceId, limit: u32) -> BoxFuture<'_, Result<Vec<IssuanceId>, StoreError>> {
+        let args = vec![id.0.into(), i64::from(limit).into()];
+        Box::pin(self.many::<IdRow>(sql::IDS_AFTER.into_sql_str(), args))
     }
 
     fn sessions(

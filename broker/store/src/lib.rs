@@ -13,6 +13,7 @@ mod leases;
 mod ledger;
 mod open;
 pub mod postgres;
+mod questions;
 mod reads;
 mod rows;
 mod sessions;

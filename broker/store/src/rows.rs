@@ -283,6 +283,19 @@ impl IntoDomain for HeldRow {
     }
 }
 
+#[derive(FromRow)]
+pub(crate) struct IdRow {
+    id: Uuid,
+}
+
+impl IntoDomain for IdRow {
+    type Domain = IssuanceId;
+
+    fn into_domain(self) -> Result<IssuanceId, InconsistentRow> {
+        Ok(IssuanceId(self.id))
+    }
+}
+
 /// Who owns a lease and what state it is in.
 #[derive(FromRow)]
 pub(crate) struct OwnerRow {

@@ -12,6 +12,7 @@ mod laws;
 mod limited;
 mod once;
 mod permits;
+mod reading;
 mod reuse;
 mod rotating;
 mod tokens;

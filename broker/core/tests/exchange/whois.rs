@@ -51,7 +51,7 @@ impl Judge for OneTarget {
     }
 }
 
-fn may_read(world: &World, target: Option<&str>) {
+pub(crate) fn may_read(world: &World, target: Option<&str>) {
     let rules = Rules {
         catalogue: catalogue(),
         effect: Effect::Permit,
@@ -64,7 +64,7 @@ fn may_read(world: &World, target: Option<&str>) {
     });
 }
 
-fn operator(world: &World) -> Operator {
+pub(crate) fn operator(world: &World) -> Operator {
     Operator {
         subject: Subject {
             principal: Principal::User(QualifiedId::new(name("corp"), "op")),

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use axum::body::Bytes;
 use procura_wire::{ErrorBody, Secret};
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::{Host, Url};
 
@@ -24,6 +24,8 @@ pub(crate) struct Connection {
 
 /// Longest time for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for one that comes in pieces.
+const LONG: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Connection {
     /// The base URL and the bearer token that were given, if any.
@@ -96,12 +98,36 @@ pub(crate) struct Api {
 impl Api {
     /// `GET`; parameters without a value are left out.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, Option<String>)]) -> Result<Value, Failure> {
+        json(&self.send(Method::GET, self.url(path, query)?).await?)
+    }
+
+    /// `GET` of what comes in pieces; `last` is the event after which they go on.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the token authenticates the command to its broker"
+    )]
+    pub(crate) async fn pieces(
+        &self,
+        path: &str,
+        query: &[(&str, Option<String>)],
+        last: Option<&str>,
+    ) -> Result<Response, Failure> {
+        let request = self.http.get(self.url(path, query)?).timeout(LONG);
+        let request = request.bearer_auth(self.token.expose());
+        let request = match last {
+            Some(id) => request.header("Last-Event-ID", id),
+            None => request,
+        };
+        answered(request).await
+    }
+
+    fn url(&self, path: &str, query: &[(&str, Option<String>)]) -> Result<Url, Failure> {
         let given = query
             .iter()
             .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
         let mut url: Url = format!("{}{path}", self.base).parse().map_err(Failure::usage)?;
         url.query_pairs_mut().extend_pairs(given);
-        json(&self.send(Method::GET, url).await?)
+        Ok(url)
     }
 
     /// `GET` of what is no JSON.
@@ -141,23 +167,28 @@ fn json(body: &[u8]) -> Result<Value, Failure> {
 }
 
 async fn body(request: RequestBuilder) -> Result<Bytes, Failure> {
-    let away = |error: reqwest::Error| {
-        let cause = std::error::Error::source(&error)
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        let url = error
-            .url()
-            .map(|url| url.origin().ascii_serialization())
-            .unwrap_or_default();
-        Failure::Away(format!("the broker at {url} does not answer{cause}"))
-    };
+    answered(request).await?.bytes().await.map_err(away)
+}
+
+/// The answer, unless it is a refusal.
+async fn answered(request: RequestBuilder) -> Result<Response, Failure> {
     let response = request.send().await.map_err(away)?;
     let status = response.status();
-    let body = response.bytes().await.map_err(away)?;
     if status.is_success() {
-        return Ok(body);
+        return Ok(response);
     }
-    Err(refusal(status, &body))
+    Err(refusal(status, &response.bytes().await.map_err(away)?))
+}
+
+fn away(error: reqwest::Error) -> Failure {
+    let cause = std::error::Error::source(&error)
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
+    let url = error
+        .url()
+        .map(|url| url.origin().ascii_serialization())
+        .unwrap_or_default();
+    Failure::Away(format!("the broker at {url} does not answer{cause}"))
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> Failure {

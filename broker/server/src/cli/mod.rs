@@ -12,6 +12,8 @@ mod records;
 mod rotate;
 mod schemas;
 mod show;
+mod tail;
+mod timeline;
 mod tools;
 mod whois;
 
@@ -175,6 +177,10 @@ mod tests {
             "procura rotate tickets-db --yes --json",
             "procura inventory --json",
             "procura serve --config procura.toml --hold-revocation",
+            "procura log list target=db --csv",
+            "procura log list --jsonl --limit 5000",
+            "procura log tail --json",
+            "procura log tail target=db",
             "procura log list --subject dev/alice --outcome refused --since 2026-11-20T09:00:00Z --limit 5",
             &format!("procura log show {id} --url https://broker.example.com --token-file t"),
         ] {
@@ -189,6 +195,8 @@ mod tests {
             "procura serve",
             "procura exchange --target db",
             "procura log show 7",
+            "procura log list --csv --json",
+            "procura log list target = db",
             "procura session end",
             "procura lease undo --grant read",
             "procura lease undo --target  --yes",

@@ -51,10 +51,15 @@ pub(crate) fn value(value: &Value) -> String {
 
 /// JSON for programs, escaped beyond what JSON asks so that a terminal is safe too.
 pub(crate) fn json(value: &Value) {
-    let text = format!("{value:#}");
+    line(steady(&format!("{value:#}")));
+}
+
+/// Text of whole lines whose other control characters, bidirectional marks and invisible characters are escaped as in
+/// JSON.
+pub(crate) fn steady(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c != '\n' && plain(c.encode_utf8(&mut [0; 4])).len() != c.len_utf8() {
+        if !matches!(c, '\n' | '\r') && plain(c.encode_utf8(&mut [0; 4])).len() != c.len_utf8() {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
                 let _ = write!(out, "\\u{unit:04x}");
@@ -63,7 +68,7 @@ pub(crate) fn json(value: &Value) {
             out.push(c);
         }
     }
-    line(format_args!("{out}"));
+    out
 }
 
 /// Columns as wide as their widest cell.
@@ -118,6 +123,16 @@ mod tests {
         );
         assert_eq!(value(&json!(["a", "b\u{7}"])), r"a, b\u{7}");
         assert_eq!(value(&json!({"k": "\u{2066}"})), r#"{"k":"\u{2066}"}"#);
+    }
+
+    #[test]
+    fn lines_stay_and_what_moves_the_cursor_does_not() {
+        assert_eq!(
+            steady("a\r\nb\u{1b}[2J\u{9b}\u{202e}\tc"),
+            r"a
+b\u001b[2J\u009b\u202e\u0009c"
+                .replace('\n', "\r\n")
+        );
     }
 
     #[test]

@@ -2,14 +2,20 @@
 
 use serde_json::Value;
 
-use super::{Failure, api::Connection, print, show};
+use super::{
+    Failure,
+    api::Connection,
+    print, show,
+    tail::{self, Tail},
+    timeline,
+};
 
 /// `procura session …`
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Session {
     /// Lists sessions, newest first
     List(SessionList),
-    /// Shows a session and what it holds
+    /// Shows what happened in a session and what is left of it
     Show(One),
     /// Ends a session: what it holds is undone, the report says how far
     End(One),
@@ -20,6 +26,8 @@ pub(crate) enum Session {
 pub(crate) enum Log {
     /// Lists records, newest first
     List(Box<LogList>),
+    /// Shows records as they are appended, until it is interrupted
+    Tail(Tail),
     /// Shows a record and verifies its commitment
     Show(One),
 }
@@ -83,7 +91,11 @@ pub(crate) struct SessionList {
 
 /// Filters of `log list`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct LogList {
+    /// A filter: 'subject = corp/alice and at >= -24h and not outcome = issued'
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
     /// Only those for this subject (`corp/alice`)
     #[arg(long)]
     subject: Option<String>,
@@ -120,9 +132,24 @@ pub(crate) struct LogList {
     /// Before (RFC 3339)
     #[arg(long)]
     until: Option<String>,
+    /// All of them as CSV, safe for spreadsheets
+    #[arg(long, conflicts_with_all = ["json", "jsonl"])]
+    csv: bool,
+    /// All of them as JSON, one a line
+    #[arg(long, conflicts_with = "json")]
+    jsonl: bool,
     #[command(flatten)]
     page: Page,
 }
+
+/// What the help of listings ends in.
+pub(super) const EXAMPLES: &str = "\
+Filters compare a field of the record with = != < <= > >= or in (…), and are joined by and, or, not and ( ).
+A value that ends in * stands for all that begin so; times are RFC 3339, a day, or ago: -24h.
+
+  'target = db and outcome = refused'
+  'issuer = corp and at >= -7d and tool in (query, export)'
+  'subject = corp/alice and (params.table = orders or granted.ttl > 300)'";
 
 pub(super) fn text(value: &Option<impl ToString>) -> Option<String> {
     value.as_ref().map(ToString::to_string)
@@ -153,7 +180,7 @@ pub(crate) async fn session(command: Session) -> Result<(), Failure> {
                 .open()?
                 .get(&format!("/sessions/{}", one.id), &[])
                 .await?;
-            one.print(&answer, show::session)
+            one.print(&answer, timeline::session)
         }
         Session::End(one) => {
             let answer = one
@@ -181,28 +208,8 @@ fn flatten_session(session: &mut Value, as_json: bool) {
 /// Runs `procura log`.
 pub(crate) async fn log(command: Log) -> Result<(), Failure> {
     match command {
-        Log::List(list) => {
-            let mut query = vec![
-                ("subject", list.subject),
-                ("actor", list.actor),
-                ("server", list.server),
-                ("tool", list.tool),
-                ("target", list.target),
-                ("grant", list.grant),
-                ("session", text(&list.session)),
-                ("event", list.event),
-                ("outcome", list.outcome),
-                ("about", text(&list.about)),
-                ("since", list.since),
-                ("until", list.until),
-            ];
-            query.extend(list.page.query());
-            let answer = list.page.output.connection.open()?.get("/issuances", &query).await?;
-            let columns = [
-                "at", "id", "event", "outcome", "subject", "server", "target", "grants", "reason",
-            ];
-            print::listing(&answer, "issuances", &columns, list.page.output.json)
-        }
+        Log::List(list) => list.run().await,
+        Log::Tail(tail) => tail.run().await,
         Log::Show(one) => {
             let answer = one
                 .output
@@ -217,6 +224,59 @@ pub(crate) async fn log(command: Log) -> Result<(), Failure> {
             }
             Ok(())
         }
+    }
+}
+
+impl LogList {
+    async fn run(self) -> Result<(), Failure> {
+        let api = self.page.output.connection.open()?;
+        let format = match (self.csv, self.jsonl) {
+            (true, _) => Some("csv".to_owned()),
+            (_, true) => Some("jsonl".to_owned()),
+            _ => None,
+        };
+        let mut query = vec![
+            ("q", self.filter),
+            ("subject", self.subject),
+            ("actor", self.actor),
+            ("server", self.server),
+            ("tool", self.tool),
+            ("target", self.target),
+            ("grant", self.grant),
+            ("session", text(&self.session)),
+            ("event", self.event),
+            ("outcome", self.outcome),
+            ("about", text(&self.about)),
+            ("since", self.since),
+            ("until", self.until),
+        ];
+        query.extend(self.page.query());
+        if format.is_some() {
+            query.push(("format", format));
+            return tail::copy(api.pieces("/issuances", &query, None).await?).await;
+        }
+        let answer = api.get("/issuances", &query).await?;
+        let columns = [
+            "at", "id", "event", "outcome", "subject", "server", "target", "grants", "reason",
+        ];
+        print::listing(&answer, "issuances", &columns, self.page.output.json)?;
+        if !self.page.output.json {
+            bounds(&answer);
+        }
+        Ok(())
+    }
+}
+
+/// What a listing does not show: older records, and those of other targets.
+fn bounds(answer: &Value) {
+    if let Some(time) = answer["searched_to"].as_str() {
+        print::line(format_args!("looked back to {} and no further", print::plain(time)));
+    }
+    if answer["targets"].is_array() {
+        print::line(format_args!(
+            "records of these targets only: {}",
+            print::value(&answer["targets"])
+        ));
     }
 }
 

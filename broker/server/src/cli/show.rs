@@ -200,37 +200,6 @@ fn extent(extent: &Value) -> String {
     said.join("; ")
 }
 
-/// A session and what it holds.
-pub(crate) fn session(answer: &Value) -> String {
-    let mut page = Page::default();
-    page.head(&format!("session {}", value(&answer["id"])));
-    let subject = &answer["subject"];
-    page.line(&value(&subject["kind"]), value(&subject["id"]));
-    for (label, member) in [
-        ("agent", "actor"),
-        ("server", "server"),
-        ("sid", "sid"),
-        ("opened", "opened"),
-    ] {
-        page.line(label, value(&answer[member]));
-    }
-    for (label, member) in [("ends", "ends"), ("last used", "last_used"), ("issuances", "issuances")] {
-        page.line(label, value(&answer[member]));
-    }
-    let ended = &answer["ended"];
-    if !ended.is_null() {
-        page.line("ended", format!("{} by {}", value(&ended["at"]), value(&ended["by"])));
-    }
-    page.head("holds");
-    for held in answer["holds"].as_array().into_iter().flatten() {
-        page.line(
-            &value(&held["target"]),
-            format!("{} until {}", value(&held["id"]), value(&held["until"])),
-        );
-    }
-    page.0
-}
-
 /// What became of the credentials of a session that was ended.
 pub(crate) fn report(answer: &Value) -> String {
     let mut page = Page::default();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use procura_core::{
     ids::{IssuanceId, SessionId},
-    ledger::{Filter, LeaseFilter, Page, SessionFilter},
+    ledger::{LeaseFilter, Page, SessionFilter},
     whois::Clue,
 };
 use procura_wire::{FormFault, Name, Reason};
@@ -17,7 +17,7 @@ const MAX_LIMIT: u32 = 1000;
 
 /// The parameters of a query. Each may stand once; those that nobody asks for are refused, so that a
 /// misspelt filter never widens a listing.
-pub(crate) struct Query(BTreeMap<String, String>);
+pub(crate) struct Query(pub(super) BTreeMap<String, String>);
 
 impl Query {
     /// Reads a query.
@@ -32,13 +32,13 @@ impl Query {
         Ok(Self(given))
     }
 
-    fn take<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, FormFault> {
+    pub(super) fn take<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, FormFault> {
         let read = |text: String| text.parse().map_err(|_| FormFault::of(Reason::ParamMalformed, name));
         self.0.remove(name).map(read).transpose()
     }
 
     /// One of the names that an enumeration has in JSON.
-    fn take_word<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<Option<T>, FormFault> {
+    pub(super) fn take_word<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<Option<T>, FormFault> {
         let read = |text: String| {
             T::deserialize(IntoDeserializer::<ValueError>::into_deserializer(text))
                 .map_err(|_| FormFault::of(Reason::ParamMalformed, name))
@@ -46,7 +46,7 @@ impl Query {
         self.0.remove(name).map(read).transpose()
     }
 
-    fn end(self) -> Result<(), FormFault> {
+    pub(super) fn end(self) -> Result<(), FormFault> {
         if self.0.is_empty() {
             Ok(())
         } else {
@@ -54,7 +54,7 @@ impl Query {
         }
     }
 
-    fn limit(&mut self) -> Result<u32, FormFault> {
+    pub(super) fn limit(&mut self) -> Result<u32, FormFault> {
         match self.take("limit")? {
             None => Ok(LIMIT),
             Some(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
@@ -70,7 +70,7 @@ impl Query {
     }
 
     /// `grant`: its short name, or `target/grant` as policies have it, which is a filter by target too.
-    fn grant(&mut self) -> Result<(Option<Name>, Option<Name>), FormFault> {
+    pub(super) fn grant(&mut self) -> Result<(Option<Name>, Option<Name>), FormFault> {
         let fault = || FormFault::of(Reason::ParamMalformed, "grant");
         let target = self.take::<Name>("target")?;
         let Some(grant) = self.0.remove("grant") else {
@@ -84,28 +84,6 @@ impl Query {
             return Err(fault());
         }
         Ok((of, Some(short.parse().map_err(|_| fault())?)))
-    }
-
-    /// Filters of `GET /v1/issuances`.
-    pub(crate) fn issuances(mut self) -> Result<(Filter, Page), FormFault> {
-        let (target, grant) = self.grant()?;
-        let filter = Filter {
-            event: self.take_word("event")?,
-            outcome: self.take_word("outcome")?,
-            subject: self.take("subject")?,
-            actor: self.take("actor")?,
-            server: self.take("server")?,
-            tool: self.take("tool")?,
-            target,
-            grant,
-            session: self.take("session")?,
-            about: self.take("about")?,
-            since: self.take("since")?,
-            until: self.take("until")?,
-        };
-        let page = self.page()?;
-        self.end()?;
-        Ok((filter, page))
     }
 
     /// Filters of `GET /v1/sessions`, whether only live ones are wanted, `before` and `limit`.
@@ -172,12 +150,17 @@ fn fault(reason: Reason) -> FormFault {
 
 #[cfg(test)]
 mod tests {
-    use procura_core::ledger::{Event, LeaseState, Outcome};
+    use axum::http::HeaderMap;
+    use procura_core::ledger::{Event, Filter, LeaseState, Outcome};
 
     use super::*;
+    use crate::http::reply::Refusal;
 
-    fn issuances(query: &str) -> Result<(Filter, Page), FormFault> {
-        Query::read(Some(query))?.issuances()
+    fn issuances(query: &str) -> Result<(Filter, Page), Refusal> {
+        let now = "2026-11-20T09:00:00Z".parse().expect("time");
+        let asked = Query::read(Some(query))?.issuances(&HeaderMap::new(), now)?;
+        let (before, limit) = (asked.before, asked.limit.expect("limit"));
+        Ok((asked.expr.bounds(), Page { before, limit }))
     }
 
     #[test]
@@ -283,7 +266,7 @@ mod tests {
 
     #[test]
     fn an_empty_query_asks_for_the_newest() {
-        let (filter, page) = Query::read(None).expect("query").issuances().expect("filters");
+        let (filter, page) = issuances("").expect("filters");
         assert_eq!(filter, Filter::default());
         assert_eq!((page.before, page.limit), (None, LIMIT));
     }

@@ -209,6 +209,7 @@ mod tests {
         assert_eq!(document["openapi"], "3.1.0");
         for path in [
             "/v1/issuances",
+            "/v1/issuances/stream",
             "/v1/issuances/{id}",
             "/v1/sessions",
             "/v1/sessions/{id}",

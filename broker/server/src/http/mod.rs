@@ -1,20 +1,24 @@
 //! The broker over HTTP: one public listener and one for its administrator.
 
 mod admin;
+mod asked;
 pub(crate) mod body;
 mod certificates;
 mod crowd;
+mod csv;
 mod door;
 mod dpop;
 mod filters;
 mod listen;
 #[cfg(test)]
 mod listen_tests;
+mod log;
 mod metadata;
 mod proxy;
 mod refusal;
 mod reply;
 mod speaking;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -39,6 +43,7 @@ pub(crate) use listen::{Listener, bind};
 pub(crate) use metadata::server_metadata_path;
 pub(crate) use proxy::Proxy;
 pub(crate) use reply::Site;
+pub(crate) use streams::Streams;
 
 use crate::{dev::DevIssuer, telemetry::Failures};
 pub(crate) use door::Door;
@@ -51,6 +56,7 @@ pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) requests: TaskTracker,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) dev: Option<Arc<DevIssuer>>,
 }
@@ -95,7 +101,8 @@ pub(crate) fn public(app: Arc<App>, path: &str) -> Router {
 fn api() -> Router<Arc<App>> {
     Router::new()
         .route("/uses", post(token::uses))
-        .route("/issuances", get(v1::issuances))
+        .route("/issuances", get(log::issuances))
+        .route("/issuances/stream", get(log::stream))
         .route("/issuances/{id}", get(v1::issuance))
         .route("/bundles/{digest}", get(v1::bundle))
         .route("/sessions", get(v1::sessions))

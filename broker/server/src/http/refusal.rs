@@ -23,8 +23,10 @@ pub(crate) enum Challenge {
 pub(crate) struct Refusal {
     pub(super) reason: Reason,
     pub(super) param: Option<&'static str>,
+    /// What is wrong with the parameter.
+    pub(super) detail: Option<String>,
     pub(super) issuance: Option<IssuanceId>,
-    pub(super) explanation: Option<Explanation>,
+    pub(super) explanation: Option<Box<Explanation>>,
     pub(super) needs: Option<Box<Needs>>,
     pub(super) retry_after: Option<u32>,
     pub(super) challenge: Challenge,
@@ -33,6 +35,12 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn with(self, challenge: Challenge) -> Self {
         Self { challenge, ..self }
+    }
+
+    /// What is wrong with a parameter.
+    pub(crate) fn because(self, detail: impl ToString) -> Self {
+        let detail = Some(detail.to_string());
+        Self { detail, ..self }
     }
 
     pub(crate) fn reason(&self) -> Reason {
@@ -50,6 +58,7 @@ impl From<Reason> for Refusal {
         Self {
             reason,
             param: None,
+            detail: None,
             issuance: None,
             explanation: None,
             needs: None,
@@ -73,7 +82,7 @@ impl From<Refused> for Refusal {
         Self {
             param: refused.param,
             issuance: refused.issuance,
-            explanation: refused.explanation,
+            explanation: refused.explanation.map(Box::new),
             needs: refused.needs,
             retry_after: refused.retry_after.or_else(|| refused.reason.retry_after()),
             ..refused.reason.into()

@@ -66,12 +66,13 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
         .param
         .map(|name| format!(" Parameter: {name}"))
         .unwrap_or_default();
+    let detail = refusal.detail.as_deref().map(described).unwrap_or_default();
     // What would have matched stands in the log only, but in development mode.
     let explanation = refusal.explanation.as_ref().filter(|_| site.dev);
     let explanation = explanation.and_then(|explanation| serde_json::to_value(explanation).ok());
     let body = ErrorBody {
         error: reason.error().as_str().to_owned(),
-        error_description: format!("{}{parameter}", reason.text()),
+        error_description: format!("{}{parameter}{detail}", reason.text()),
         error_uri: Some(format!("{}/errors#{}", site.issuer, reason.code())),
         reason: reason.code().to_owned(),
         trace_id: trace.to_owned(),
@@ -108,6 +109,13 @@ pub(crate) fn refused(site: &Site, trace: &str, refusal: &Refusal) -> Response {
         set(header::CONNECTION, "close".to_owned());
     }
     response
+}
+
+/// In the characters that a description may have (RFC 6749 section 5.2).
+fn described(detail: &str) -> String {
+    let allowed = |c: char| matches!(c, ' '..='!' | '#'..='[' | ']'..='~');
+    let detail: String = detail.chars().map(|c| if allowed(c) { c } else { '?' }).collect();
+    format!(", {detail}")
 }
 
 fn bearer(site: &Site, reason: Reason) -> String {

@@ -91,6 +91,8 @@ async fn req_033_nobody_gets_past_the_door_without_authentication() {
     }
     for path in [
         "/v1/issuances",
+        "/v1/issuances?format=csv",
+        "/v1/issuances/stream",
         "/v1/sessions",
         "/v1/leases",
         "/v1/whois",

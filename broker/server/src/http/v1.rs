@@ -13,7 +13,7 @@ use procura_core::{
     ledger::StoreError,
     operator::{self, Operator},
     possession::Presented,
-    rotate, undo, whois,
+    rotate, timeline, undo, whois,
 };
 use procura_wire::{Digest, Name, Reason, Secret, TokenType};
 use serde_json::{Value, json};
@@ -24,21 +24,6 @@ use super::{
     reply::{Challenge, Refusal},
     views,
 };
-
-/// `GET /v1/issuances`: newest first; `next` is the `before` of the next page.
-pub(crate) async fn issuances(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let work = async {
-        let read = Query::read(query.as_deref()).and_then(Query::issuances);
-        let target = read.as_ref().ok().and_then(|(filter, _)| filter.target.clone());
-        door.reader(&headers, target.as_ref()).await?;
-        let (filter, page) = read?;
-        let records = door.app.ports.ledger.records(filter, page).await.map_err(unavailable)?;
-        let next = next(&records, page.limit, |record| record.id.to_string());
-        let records: Vec<_> = records.iter().map(views::record).collect();
-        Ok(json!({"issuances": records, "next": next}))
-    };
-    door.json(work.await)
-}
 
 /// `GET /v1/issuances/{id}`
 pub(crate) async fn issuance(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
@@ -93,7 +78,7 @@ pub(crate) async fn sessions(door: Door, headers: HeaderMap, RawQuery(query): Ra
     door.json(work.await)
 }
 
-/// `GET /v1/sessions/{id}`: with what it holds.
+/// `GET /v1/sessions/{id}`: with what it holds and what happened in it.
 pub(crate) async fn session(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
     let work = async {
         door.reader(&headers, None).await?;
@@ -102,6 +87,9 @@ pub(crate) async fn session(door: Door, headers: HeaderMap, Path(id): Path<Strin
         let mut view = views::session(&found.ok_or(Reason::V1NotFound)?);
         let held = ports.ledger.held(id, ports.now()?).await.map_err(unavailable)?;
         view["holds"] = held.iter().map(views::held).collect();
+        let timeline = timeline::timeline(ports, id).await.map_err(unavailable)?;
+        view["timeline"] = timeline.steps.iter().map(views::step).collect();
+        view["timeline_whole"] = timeline.whole.into();
         Ok(view)
     };
     door.json(work.await)
@@ -186,7 +174,7 @@ pub(crate) async fn rotate(door: Door, headers: HeaderMap, Path(name): Path<Stri
 
 impl Door {
     /// The operator behind the token, which is a bearer's or comes with its proof.
-    async fn operator(&self, headers: &HeaderMap) -> Result<Operator, Refusal> {
+    pub(super) async fn operator(&self, headers: &HeaderMap) -> Result<Operator, Refusal> {
         self.within_limit()?;
         let (token, dpop) = access_token(headers).ok_or(Reason::V1Unauthenticated)?;
         let presented = Presented {
@@ -209,7 +197,7 @@ impl Door {
         )?)
     }
 
-    fn json(&self, answer: Result<Value, Refusal>) -> Response {
+    pub(super) fn json(&self, answer: Result<Value, Refusal>) -> Response {
         self.answer(answer.map(Json), Challenge::Bearer)
     }
 }
@@ -244,7 +232,7 @@ fn next<T>(found: &[T], limit: u32, id: impl Fn(&T) -> String) -> Option<String>
     found.last().filter(|_| full).map(id)
 }
 
-fn unavailable(error: StoreError) -> Refusal {
+pub(super) fn unavailable(error: StoreError) -> Refusal {
     match error {
         StoreError::Unavailable => Reason::AuditUnavailable,
         StoreError::Overloaded => Reason::Overloaded,

@@ -2,6 +2,7 @@
 
 use procura_core::{
     ledger::{Held, Lease, Session, Stored},
+    timeline::Step,
     whois::{Status, Traced},
 };
 use serde_json::{Value, json};
@@ -53,6 +54,36 @@ pub(crate) fn session(session: &Session) -> Value {
 /// A credential that a session holds.
 pub(crate) fn held(held: &Held) -> Value {
     json!({"id": held.id, "target": held.target, "until": held.until, "leased": held.lease.is_some()})
+}
+
+/// One step of a session's timeline: the record in short, and what has become of what it issued.
+pub(crate) fn step(step: &Step) -> Value {
+    let (record, index) = (&step.record, &step.record.index);
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let leaf = json(record.leaf.get());
+    let clear = record
+        .side
+        .as_ref()
+        .map(|(_, clear)| json(clear.get()))
+        .unwrap_or_default();
+    json!({
+        "id": record.id,
+        "at": index.at,
+        "event": index.event,
+        "outcome": index.outcome,
+        "reason": index.reason,
+        "tool": index.tool,
+        "target": index.target,
+        "grants": index.grants,
+        "about": index.about,
+        "until": index.until,
+        "revoked": record.revoked,
+        "status": step.status,
+        "lapses": step.lease.as_ref().and_then(|lease| lease.kept.lapses),
+        "used": leaf["used"],
+        "ended_by": leaf["ended_by"],
+        "operator": clear["operator"]["id"],
+    })
 }
 
 /// A lease.

@@ -1,6 +1,7 @@
 //! Which rows pass a listing's filters.
 
 use procura_core::ledger::{Filter, Lease, LeaseFilter, Session, SessionFilter, Stored};
+use procura_wire::QualifiedId;
 
 use super::state::State;
 
@@ -21,6 +22,11 @@ pub(super) fn record_passes(filter: &Filter, stored: &Stored) -> bool {
         && holds(filter.session.as_ref(), index.session.as_ref())
         && holds(filter.about.as_ref(), index.about.as_ref())
         && filter.grant.as_ref().is_none_or(|grant| index.grants.contains(grant))
+        && filter.subject_begin.as_ref().is_none_or(|begin| {
+            let begins = |subject: &QualifiedId| subject.to_string().starts_with(begin.as_str());
+            index.subject.as_ref().is_none_or(begins)
+        })
+        && filter.from.is_none_or(|from| stored.id >= from)
         && filter.since.is_none_or(|since| index.at >= since)
         && filter.until.is_none_or(|until| index.at < until)
 }

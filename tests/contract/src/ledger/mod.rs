@@ -232,6 +232,35 @@ impl Ledger for MemoryLedger {
         })
     }
 
+    fn floor(
+        &self,
+        filter: Filter,
+        before: Option<IssuanceId>,
+        records: u32,
+    ) -> BoxFuture<'_, Result<Option<IssuanceId>, StoreError>> {
+        Box::pin(async move {
+            // The target leads here, and nothing else.
+            let leader = Filter {
+                target: filter.target,
+                from: filter.from.max(filter.since.map(IssuanceId::first_at)),
+                ..Filter::default()
+            };
+            let state = self.read();
+            let stored = state.records.values().rev().filter_map(|record| record.stored());
+            let older = stored.filter(|stored| before.is_none_or(|before| stored.id < before));
+            let mut led = older.filter(|stored| record_passes(&leader, stored));
+            Ok(led.nth(records.saturating_sub(1) as usize).map(|stored| stored.id))
+        })
+    }
+
+    fn ids_after(&self, id: IssuanceId, limit: u32) -> BoxFuture<'_, Result<Vec<IssuanceId>, StoreError>> {
+        Box::pin(async move {
+            let state = self.read();
+            let ids = state.records.keys().filter(|other| **other > id);
+            Ok(ids.take(limit as usize).copied().collect())
+        })
+    }
+
     fn sessions(
         &self,
         filter: SessionFilter,

@@ -7,6 +7,7 @@ mod counts;
 mod kept;
 mod leases;
 mod listings;
+mod questions;
 pub mod sample;
 mod sessions;
 
@@ -19,6 +20,7 @@ pub use counts::*;
 pub use kept::*;
 pub use leases::*;
 pub use listings::*;
+pub use questions::*;
 pub use sessions::*;
 
 /// A store for one test, empty at first.
@@ -78,6 +80,11 @@ macro_rules! ledger_tests {
             sessions_are_listed_by_each_filter
             leases_are_listed_by_each_filter
             leases_come_newest_first_in_pages
+            a_question_finds_what_its_filter_says
+            attack_199_a_reader_of_some_targets_learns_of_no_others
+            a_walk_ends_after_so_many_records
+            a_record_that_appears_late_is_followed
+            following_goes_on_behind_the_record_that_was_told_last
             bundles_are_kept_once
             the_bundle_that_was_settled_last_is_known
             places_that_hold_leases_are_told

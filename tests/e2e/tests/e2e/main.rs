@@ -24,6 +24,7 @@ mod mcp;
 mod mtls;
 mod outage;
 mod peers;
+mod questions;
 mod reload;
 mod replicas;
 mod rotation;
@@ -99,6 +100,9 @@ fn main() -> ExitCode {
         reload::a_changed_bundle_is_in_force_at_sighup_and_no_exchange_fails,
         reload::a_broken_bundle_is_refused_and_the_last_good_one_goes_on,
         reload::a_renewed_certificate_is_taken_up_and_a_broken_one_is_not,
+        questions::a_question_finds_the_same_by_command_and_api_on_both_engines,
+        questions::a_reader_of_one_target_is_told_of_no_other,
+        questions::whoever_follows_the_log_sees_each_record_and_holds_up_no_end,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
         replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
         rotation::no_exchange_fails_while_a_password_changes_that_a_file_keeps,

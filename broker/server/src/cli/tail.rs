@@ -1,0 +1,164 @@
+//! `procura log tail`, and answers that come in pieces.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal, Write as _},
+    time::Duration,
+};
+
+use reqwest::Response;
+use serde_json::Value;
+
+use super::{
+    Failure,
+    api::Api,
+    print::{self, steady},
+    records::{EXAMPLES, Output},
+};
+
+/// Pause before it is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Times that it is asked in vain.
+const TRIES: u32 = 30;
+/// A broker that follows its log says something more often than this.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Ids that are remembered: after a break some records come again.
+const REMEMBERED: usize = 10_000;
+
+/// `procura log tail`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Tail {
+    /// Only those that pass this filter
+    #[arg(value_name = "FILTER")]
+    filter: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What was shown.
+#[derive(Default)]
+struct Shown(VecDeque<String>);
+
+impl Shown {
+    /// Whether it was not there yet.
+    fn add(&mut self, id: &str) -> bool {
+        if self.0.iter().rev().any(|shown| shown == id) {
+            return false;
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(id.to_owned());
+        true
+    }
+}
+
+impl Tail {
+    /// Follows the log; what breaks off is gone on with.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let api = self.output.connection.open()?;
+        let (mut shown, mut vain) = (Shown::default(), 0);
+        loop {
+            match self.follow(&api, &mut shown).await {
+                Ok(()) => vain = 0,
+                Err(Failure::Away(_)) if vain < TRIES => vain += 1,
+                Err(failure) => return Err(failure),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Until the answer ends, however it does.
+    async fn follow(&self, api: &Api, shown: &mut Shown) -> Result<(), Failure> {
+        let query = [("q", self.filter.clone())];
+        let last = shown.0.back().cloned();
+        let mut answer = api.pieces("/issuances/stream", &query, last.as_deref()).await?;
+        let mut text = Vec::new();
+        while let Ok(Ok(Some(piece))) = tokio::time::timeout(SILENCE, answer.chunk()).await {
+            text.extend_from_slice(&piece);
+            while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
+                let event: Vec<u8> = text.drain(..end + 2).collect();
+                if let Some(record) = record(&event) {
+                    self.show(&record, shown);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&self, record: &Value, shown: &mut Shown) {
+        if !record["id"].as_str().is_some_and(|id| shown.add(id)) {
+            return;
+        }
+        if self.output.json {
+            print::line(steady(&record.to_string()));
+        } else {
+            print::line(line(record));
+        }
+    }
+}
+
+/// The record of an event; a comment has none.
+fn record(event: &[u8]) -> Option<Value> {
+    let event = std::str::from_utf8(event).ok()?;
+    let data = event.lines().find_map(|line| line.strip_prefix("data: "))?;
+    serde_json::from_str(data).ok()
+}
+
+fn line(record: &Value) -> String {
+    let members = [
+        "at", "id", "event", "outcome", "subject", "server", "tool", "target", "grants", "reason",
+    ];
+    let said = members.map(|member| print::value(&record[member]));
+    let said: Vec<_> = said.into_iter().filter(|text| !text.is_empty()).collect();
+    said.join("  ")
+}
+
+/// Writes an answer to standard output as it comes. A terminal gets whole lines, and nothing that could steer it.
+pub(super) async fn copy(mut answer: Response) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    let terminal = out.is_terminal();
+    let mut rest = Vec::new();
+    loop {
+        let piece = answer.chunk().await.map_err(|_| {
+            Failure::Away("the answer broke off; go on with --before and the id of its last record".to_owned())
+        })?;
+        let Some(piece) = piece else { return Ok(()) };
+        let written = if terminal {
+            rest.extend_from_slice(&piece);
+            let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            let lines: Vec<u8> = rest.drain(..whole).collect();
+            out.write_all(steady(&String::from_utf8_lossy(&lines)).as_bytes())
+        } else {
+            out.write_all(&piece)
+        };
+        // A reader that went away (`| head`) is no error.
+        if written.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_shown_once_in_a_line_of_its_own() {
+        let event = json!({
+            "id": "1", "at": "2026-11-20T09:00:00Z", "event": "exchange", "outcome": "refused", "grants": ["a", "b"],
+            "tool": "x\n2026-11-20T09:00:00Z  forged\u{1b}[2J\u{202e}", "reason": null,
+        });
+        let read = record(format!("id: 1\ndata: {event}\n\n").as_bytes()).expect("a record");
+        assert_eq!(
+            line(&read),
+            r"2026-11-20T09:00:00Z  1  exchange  refused  x\u{a}2026-11-20T09:00:00Z  forged\u{1b}[2J\u{202e}  a, b"
+        );
+        assert_eq!(record(b": the log is followed\n\n"), None);
+        let mut shown = Shown::default();
+        assert_eq!(["1", "2", "1"].map(|id| shown.add(id)), [true, true, false]);
+    }
+}

@@ -1,0 +1,224 @@
+//! Questions to the log, and following it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use procura_core::{
+    Timestamp,
+    ids::IssuanceId,
+    ledger::{Conditions, Entry, Event, Filter, Ledger, Outcome, Page},
+    query::{EXAMINED, Expr, Follower, LATE, Scope, search},
+};
+
+use super::{LedgerUnderTest, sample::*};
+
+/// More than a question looks at first.
+const MANY: i64 = 400;
+
+async fn append(ledger: &dyn Ledger, entry: &Entry) {
+    let appended = ledger.append(entry.clone(), Conditions::default()).await;
+    appended.expect("appended");
+}
+
+fn asked(text: &str) -> Expr {
+    Expr::parse(text, at(100)).unwrap_or_else(|mistake| panic!("{text}: {mistake}"))
+}
+
+/// Everything that a question finds, page by page.
+async fn found(ledger: &dyn Ledger, expr: &Expr, scope: &Scope, limit: u32) -> Vec<IssuanceId> {
+    let mut all: Vec<IssuanceId> = Vec::new();
+    let mut before = None;
+    loop {
+        let page = search(ledger, expr, scope, Page { before, limit }).await.expect("read");
+        assert!(page.records.len() <= limit as usize);
+        all.extend(page.records.iter().map(|record| record.id));
+        match page.next {
+            Some(next) => {
+                assert!(before.is_none_or(|before| next < before), "pages go on");
+                before = Some(next);
+            }
+            None => return all,
+        }
+    }
+}
+
+/// Records of two targets, some without, by several subjects.
+async fn many(ledger: &dyn Ledger) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for n in 0..MANY {
+        let mut entry = match n % 5 {
+            0 => other(Event::Exchange, Outcome::Refused, n),
+            _ => entry(n),
+        };
+        entry.index.subject = Some(qualified(["corp/alice", "corp/bob", "partner/eve"][n as usize % 3]));
+        entry.index.target = [Some(name("github")), Some(name("billing")), None][n as usize % 7 % 3].clone();
+        entry.index.tool = Some(["%", "x' OR 1=1 --", "list"][n as usize % 3].to_owned());
+        entry.index.actor = None;
+        entries.push(entry);
+    }
+    join_all(entries.iter().map(|entry| append(ledger, entry))).await;
+    entries
+}
+
+/// What pages bring together is what the filter says of each record, whatever leads.
+pub async fn a_question_finds_what_its_filter_says(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let entries = many(&*ledger).await;
+    let mut all = Vec::new();
+    for entry in entries.iter().rev() {
+        all.push(ledger.record(entry.id).await.expect("read").expect("there"));
+    }
+    let one = entries[3].id;
+    for text in [
+        "",
+        "outcome = refused",
+        "subject = corp/alice",
+        "subject = corp/*",
+        "issuer = partner",
+        "issuer = part",
+        "target = github and outcome != refused",
+        "target in (github, billing) and subject = corp/bob",
+        "not target = *",
+        "server = tickets and issuer = corp and at >= 2026-11-20T09:00:10Z and at < 2026-11-20T09:00:40Z",
+        "at = 2026-11-20T09:00:07Z",
+        "at > 2026-11-20T09:06:30Z or at < 2026-11-20T09:00:02Z",
+        "about = 01890a5d-ac96-774b-bcce-b302099a8057",
+        "session = 01890a5d-ac96-774b-bcce-b302099a8057",
+        "tool = \"%\"",
+        "tool = \"x' OR 1=1 --\"",
+        "tool = \"x' OR\"*",
+        "grant = read-code and subject = corp/alice and target = billing and server = tickets",
+        &format!("id = {one}"),
+    ] {
+        let expr = asked(text);
+        let passing = all.iter().filter(|stored| expr.matches(stored));
+        let expected: Vec<IssuanceId> = passing.map(|stored| stored.id).collect();
+        for limit in [23, 1000] {
+            assert_eq!(
+                found(&*ledger, &expr, &Scope::All, limit).await,
+                expected,
+                "{text} by {limit}"
+            );
+        }
+    }
+}
+
+/// Neither records nor cursors tell a restricted reader of others' records.
+pub async fn attack_199_a_reader_of_some_targets_learns_of_no_others(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let entries = many(&*ledger).await;
+    let of = |targets: &[&str]| -> Vec<IssuanceId> {
+        let theirs = |entry: &&Entry| {
+            entry
+                .index
+                .target
+                .as_ref()
+                .is_some_and(|target| targets.contains(&target.as_str()))
+        };
+        entries.iter().rev().filter(theirs).map(|entry| entry.id).collect()
+    };
+    for targets in [&["github"][..], &["billing"], &["github", "billing"], &["nowhere"]] {
+        let scope = Scope::Targets(targets.iter().map(|target| name(target)).collect());
+        let theirs = of(targets);
+        for text in [
+            "",
+            "target = github or not target = github",
+            "subject = corp/alice or not subject = corp/alice",
+            "not (target = github and subject = corp/alice) or target = github",
+        ] {
+            for limit in [23, 1000] {
+                assert_eq!(
+                    found(&*ledger, &asked(text), &scope, limit).await,
+                    theirs,
+                    "{targets:?} {text} {limit}"
+                );
+            }
+        }
+        for text in ["subject = corp/alice", "subject = partner/eve", "outcome = refused"] {
+            let mut before = None;
+            for _ in 0..100 {
+                let page = search(&*ledger, &asked(text), &scope, Page { before, limit: 20 })
+                    .await
+                    .expect("read");
+                assert!(page.records.iter().all(|record| scope.covers(record)), "{text}");
+                assert!(
+                    page.next.is_none_or(|next| theirs.contains(&next)),
+                    "a cursor is an id of theirs"
+                );
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(before, None);
+        }
+    }
+}
+
+/// The window's last record is told, so that what a question costs does not grow with the log.
+pub async fn a_walk_ends_after_so_many_records(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let entries = many(&*ledger).await;
+    let floor = async |filter: Filter, before, records| ledger.floor(filter, before, records).await.expect("read");
+    assert_eq!(floor(Filter::default(), None, 10).await, Some(entries[390].id));
+    assert_eq!(
+        floor(Filter::default(), Some(entries[390].id), 10).await,
+        Some(entries[380].id)
+    );
+    assert_eq!(floor(Filter::default(), None, 400).await, Some(entries[0].id));
+    assert_eq!(floor(Filter::default(), None, 401).await, None);
+    assert_eq!(floor(Filter::default(), None, EXAMINED).await, None);
+    let late = Filter {
+        since: Some(at(390)),
+        ..Filter::default()
+    };
+    assert_eq!(floor(late.clone(), None, 10).await, Some(entries[390].id));
+    assert_eq!(floor(late, None, 11).await, None);
+}
+
+/// Records that appear behind ones that were seen are told too, each once.
+pub async fn a_record_that_appears_late_is_followed(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let now = |second: i64| -> Timestamp { at(1000 + second) };
+    let before = entry(995);
+    append(&*ledger, &before).await;
+    let mut follower = Follower::from_now(&*ledger, now(0)).await.expect("read");
+    let mut told = Vec::new();
+    let steps = [(1, 1), (2, -3), (3, 3), (4, -50), (5, 5), (6, 2)];
+    let mut expected = Vec::new();
+    for (second, of) in steps {
+        let entry = entry(1000 + of);
+        append(&*ledger, &entry).await;
+        expected.push(entry.id);
+        told.extend(follower.look(&*ledger, now(second)).await.expect("read"));
+    }
+    for _ in 0..20 {
+        told.extend(follower.look(&*ledger, now(7)).await.expect("read"));
+    }
+    let mut sorted = told.clone();
+    sorted.sort();
+    expected.sort();
+    assert_eq!(sorted, expected, "each once, {} was there before", before.id);
+}
+
+/// After a break nothing is missing; of the last while before it something may come again.
+pub async fn following_goes_on_behind_the_record_that_was_told_last(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let late = i64::try_from(LATE.as_secs()).expect("seconds");
+    let entries: Vec<Entry> = (0..8).map(|n| entry(n * late / 2)).collect();
+    for entry in &entries {
+        append(&*ledger, entry).await;
+    }
+    let mut follower = Follower::after(entries[4].id);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.extend(
+            follower
+                .look(&*ledger, at(4 * late) + Duration::from_secs(1))
+                .await
+                .expect("read"),
+        );
+    }
+    let expected: Vec<IssuanceId> = entries[2..].iter().map(|entry| entry.id).collect();
+    assert_eq!(told, expected);
+}
