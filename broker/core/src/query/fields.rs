@@ -104,6 +104,7 @@ fields! {
     "id_token" Text Leaf
     "id_jag" Text Leaf
     "tenant" Text Leaf
+    "cause" Text Leaf
     "iss" Text Clear
     "sub" Text Clear
     "sid" Text Clear
