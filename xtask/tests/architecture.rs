@@ -162,7 +162,9 @@ fn part(dir: &str) -> Part {
         "broker/wire" => Part::Wire,
         "broker/core" => Part::Core,
         "broker/server" => Part::Server,
-        "broker/policy" | "broker/identity" | "broker/store" | "broker/sources" | "broker/egress" => Part::Leaf,
+        "broker/anchor" | "broker/policy" | "broker/identity" | "broker/store" | "broker/sources" | "broker/egress" => {
+            Part::Leaf
+        }
         "client-lib" => Part::Client,
         "tests/contract" => Part::Contract,
         "tests/e2e" => Part::EndToEnd,
