@@ -3,7 +3,7 @@
 use super::{
     Epoch, Link, Log, Problem, Statement, Tree,
     head::origin,
-    integrate::LEASE_LEFT,
+    integrate::LEASE,
     ports::{AnchorError, Anchored},
     state::Contradiction,
 };
@@ -132,7 +132,7 @@ impl Log {
                 return Ok(fence);
             }
             if again {
-                self.clock.sleep(LEASE_LEFT).await;
+                self.clock.sleep(LEASE).await;
             }
         }
         Err(OpenError::Busy)

@@ -8,7 +8,7 @@ use super::{Growing, Grown, IntegratorClaim, Log, Problem, Tiles, Tree};
 use crate::ports::BoxFuture;
 
 /// Life of the lease: so long nobody integrates after a replica has died.
-const LEASE: Duration = Duration::from_secs(5);
+pub(super) const LEASE: Duration = Duration::from_secs(5);
 /// Records that become leaves at once. A leaf is 60 KiB at most.
 const BATCH: u32 = 512;
 /// Least time between two checkpoints while records keep coming.
@@ -144,6 +144,3 @@ impl Log {
         Ok(kept.then_some(waiting.len()))
     }
 }
-
-/// The time that a lease may still run after its holder has died.
-pub(super) const LEASE_LEFT: Duration = LEASE;
