@@ -1,5 +1,5 @@
 //! The direction of dependencies, read from the manifests:
-//! `wire ← core ← { policy, identity, store, sources, targets, egress } ← server`, and `wire ← client-lib`.
+//! `wire ← core ← { policy, identity, store, anchor, sources, targets, egress } ← server`, and `wire ← client-lib`.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,7 +1,7 @@
 //! An append-only file: each line is a note as a JSON text.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -87,7 +87,15 @@ fn last(path: &Path) -> io::Result<Result<Anchored, AnchorError>> {
 
 fn append(path: &Path, position: u64, note: &str) -> io::Result<Result<(), AnchorError>> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    file.lock()?;
+    match file.try_lock() {
+        Ok(()) => {}
+        // Whoever is stopped while it has the lock must not stop others.
+        Err(TryLockError::WouldBlock) => {
+            let problem = format!("{}: another process is writing", path.display());
+            return Ok(Err(AnchorError::Away(problem)));
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
     let length = file.metadata()?.len();
     if length != position {
         return Ok(Err(AnchorError::Taken));

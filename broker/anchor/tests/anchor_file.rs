@@ -53,6 +53,22 @@ async fn a_line_that_was_cut_off_was_never_answered_for_and_hinders_nobody() {
 }
 
 #[tokio::test]
+async fn whoever_is_stopped_while_it_writes_stops_nobody_else() {
+    let folder = tempfile::tempdir().expect("folder");
+    let anchor = anchor(folder.path());
+    anchor.append(0, note(1)).await.expect("appended");
+    let other = fs::File::open(folder.path().join("anchor.jsonl")).expect("opened");
+    other.lock().expect("locked");
+    let position = anchor.last().await.expect("read").position;
+    assert!(matches!(
+        anchor.append(position, note(2)).await,
+        Err(AnchorError::Away(_))
+    ));
+    drop(other);
+    anchor.append(position, note(2)).await.expect("appended");
+}
+
+#[tokio::test]
 async fn a_missing_folder_is_no_empty_anchor() {
     let folder = tempfile::tempdir().expect("folder");
     let anchor = anchor(&folder.path().join("unmounted"));

@@ -54,13 +54,15 @@ impl Broker {
         let hash = Digest::of(SECRET.as_bytes()).to_string();
         bundle::write(&bundle::exchange(&issuer.url, &hash), &folder.join("policies"))?;
         fs::write(folder.join("issuer.pem"), &issuer.certificate)?;
-        let keys = folder.join("secrets/keys.json");
-        let made = Command::new(program)
-            .args(["keys", "new", "--algorithm", algorithm])
-            .arg(&keys)
-            .output()?;
-        if !made.status.success() {
-            return Err(format!("procura keys new: {}", String::from_utf8_lossy(&made.stderr)).into());
+        fs::create_dir_all(folder.join("anchor"))?;
+        for (file, algorithm) in [("keys.json", algorithm), ("log.json", "ed25519")] {
+            let made = Command::new(program)
+                .args(["keys", "new", "--algorithm", algorithm])
+                .arg(folder.join("secrets").join(file))
+                .output()?;
+            if !made.status.success() {
+                return Err(format!("procura keys new: {}", String::from_utf8_lossy(&made.stderr)).into());
+            }
         }
         let (address, admin) = (free_address()?, free_address()?);
         fs::write(folder.join("procura.toml"), settings(address, admin))?;
@@ -119,6 +121,7 @@ fn settings(address: SocketAddr, admin: SocketAddr) -> String {
         "issuer = \"http://{address}\"\npolicies = \"policies\"\n\
          [listen]\naddress = \"{address}\"\nadmin = \"{admin}\"\nplain_http_on_loopback = true\n\
          [store]\nsqlite = \"procura.sqlite\"\n[keys.token]\nsource = \"own:keys.json\"\n\
+         [keys.log]\nsource = \"own:log.json\"\n[log]\nanchor = {{ file = \"anchor/log.jsonl\" }}\n\
          [sources.own]\nkind = \"file\"\nroot = \"secrets\"\n\
          [network]\nallow = [\"127.0.0.1\"]\n[tls]\nextra_ca = \"issuer.pem\"\n"
     )

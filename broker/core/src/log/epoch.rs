@@ -43,6 +43,7 @@ impl Log {
     /// says that an operator knows why the two contradict each other.
     pub async fn open(&self, base: &str, acknowledged: bool) -> Result<(), OpenError> {
         self.store.begin(origin(base, 1)).await?;
+        let before = self.store.tree().await?;
         let anchored = match self.anchor.last().await {
             Err(AnchorError::Away(problem)) if !acknowledged => {
                 tracing::warn!(problem, "the log was not compared with its anchor");
@@ -52,7 +53,7 @@ impl Log {
         };
         let tree = self.store.tree().await?;
         let last = self.read(&anchored)?;
-        match self.extends(&tree, last.as_ref()).await {
+        match self.extends((&before, &tree), last.as_ref()).await {
             Ok(()) if acknowledged => Err(OpenError::NothingToAcknowledge),
             Ok(()) => Ok(()),
             Err(Problem::Contradiction(contradiction)) => match last {

@@ -40,6 +40,8 @@ pub async fn run(log: Arc<Log>, stop: BoxFuture<'static, ()>) {
         let work = std::pin::pin!(rounds(&log, &mut held));
         select(work, stop).await;
     }
+    // What the last requests appended, too; where this fails, the next start does it.
+    let _ = log.round(&mut held).await;
     if let Some(fence) = held {
         // Where this fails the lease ends by itself.
         let _ = log.store.release(fence).await;

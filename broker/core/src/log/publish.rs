@@ -9,11 +9,11 @@ use super::{
 impl Log {
     /// Publishes the tree as it is; `false` where somebody else was quicker, with the anchor or with the lease.
     pub(super) async fn publish(&self, fence: i64) -> Result<bool, Problem> {
+        let before = self.store.tree().await?;
         let anchored = self.anchor.last().await?;
-        // Read after the anchor, the tree is never older than what stands there.
         let tree = self.store.tree().await?;
         let last = self.read(&anchored)?;
-        self.extends(&tree, last.as_ref()).await?;
+        self.extends((&before, &tree), last.as_ref()).await?;
         let there = match (&last, &anchored.note) {
             // It was anchored, and whoever did so died before the store knew.
             (Some(Statement::Checkpoint(head)), Some(note)) if head.size == tree.size => Some(note.clone()),
@@ -44,11 +44,17 @@ impl Log {
         }
     }
 
-    /// Whether the stored tree extends what was anchored and published.
-    pub(super) async fn extends(&self, tree: &Tree, last: Option<&Statement>) -> Result<(), Problem> {
-        let published = tree.published.as_ref().map(|(size, _)| *size);
+    /// Whether the stored tree extends what was anchored and published. Others publish meanwhile: what was published
+    /// before the anchor was read must stand there, and what stands there must be in the tree as it was afterwards.
+    pub(super) async fn extends(
+        &self,
+        (before, tree): (&Tree, &Tree),
+        last: Option<&Statement>,
+    ) -> Result<(), Problem> {
+        let published = before.published.as_ref().filter(|_| before.epoch == tree.epoch);
+        let published = published.map(|(size, _)| *size);
         let Some(head) = last.map(Statement::head) else {
-            return match (published, tree.epoch) {
+            return match (published, before.epoch) {
                 (None, 1) => Ok(()),
                 _ => Err(Contradiction::AnchorEmptied.into()),
             };

@@ -1,10 +1,16 @@
 //! What keeps a checkpoint from being signed, and how an operator goes on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use procura_core::log::{Contradiction, OpenError, Problem, Progress, ProofError, Statement, check_record};
+use procura_contract::log::MemoryAnchor;
+use procura_core::{
+    log::{
+        Anchor, AnchorError, Anchored, Contradiction, OpenError, Problem, Progress, ProofError, Statement, check_record,
+    },
+    ports::BoxFuture,
+};
 
-use crate::world::World;
+use crate::world::{BASE, World};
 
 fn contradiction(progress: &Progress) -> Option<Contradiction> {
     match &progress.problem {
@@ -227,6 +233,55 @@ async fn without_an_active_key_nothing_is_signed() {
     world.append(1);
     assert_eq!(world.run().await.problem.as_ref().map(Problem::code), Some("no_key"));
     assert!(world.anchor.notes().is_empty());
+}
+
+/// An anchor that another process publishes at while it is read.
+struct Overtaken {
+    anchor: Arc<MemoryAnchor>,
+    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Anchor for Overtaken {
+    fn last(&self) -> BoxFuture<'_, Result<Anchored, AnchorError>> {
+        let meanwhile = self.meanwhile.lock().expect("lock").take();
+        Box::pin(async move {
+            let read = self.anchor.last().await;
+            if let Some(meanwhile) = meanwhile {
+                meanwhile.await;
+            }
+            read
+        })
+    }
+
+    fn append(&self, position: u64, note: String) -> BoxFuture<'_, Result<(), AnchorError>> {
+        self.anchor.append(position, note)
+    }
+}
+
+#[tokio::test]
+async fn who_is_overtaken_while_it_reads_the_anchor_sees_no_contradiction() {
+    for before in [0, 3] {
+        let world = Arc::new(World::new());
+        let quicker = world.open(false).await.expect("opened");
+        world.append(before);
+        world.go_on(Arc::clone(&quicker)).await;
+        let (at, again) = (Arc::clone(&world), Arc::clone(&quicker));
+        let anchor = Overtaken {
+            anchor: Arc::clone(&world.anchor),
+            meanwhile: Mutex::new(Some(Box::pin(async move {
+                at.append(2);
+                at.go_on(again).await;
+            }))),
+        };
+        let slower = world.process_at(Arc::new(anchor));
+        let opened = slower.open(BASE, false).await;
+        assert!(opened.is_ok(), "{:?}", opened.err());
+        assert_eq!(
+            world.sizes().await.last(),
+            Some(&(before as u64 + 2)),
+            "it was overtaken"
+        );
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use procura_contract::{
 };
 use procura_core::{
     ids::{IssuanceId, ReplicaId},
-    log::{self, Log, LogStore, OpenError, Progress},
+    log::{self, Anchor, Log, LogStore, OpenError, Progress},
 };
 
 pub(crate) const BASE: &str = "broker.example.com";
@@ -39,10 +39,15 @@ impl World {
 
     /// A process that starts.
     pub(crate) fn process(&self) -> Arc<Log> {
+        self.process_at(Arc::clone(&self.anchor) as _)
+    }
+
+    /// One with an anchor of its own.
+    pub(crate) fn process_at(&self, anchor: Arc<dyn Anchor>) -> Arc<Log> {
         Arc::new(Log::new(
             Arc::clone(&self.clock) as _,
             Arc::clone(&self.store) as _,
-            Arc::clone(&self.anchor) as _,
+            anchor,
             Arc::clone(&self.notary) as _,
             ReplicaId::new(at(0), &self.entropy),
         ))

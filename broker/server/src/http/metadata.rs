@@ -210,6 +210,7 @@ mod tests {
         for path in [
             "/v1/issuances",
             "/v1/issuances/{id}",
+            "/v1/issuances/{id}/proof",
             "/v1/sessions",
             "/v1/sessions/{id}",
             "/v1/leases",

@@ -10,6 +10,7 @@ mod filters;
 mod listen;
 #[cfg(test)]
 mod listen_tests;
+mod log;
 mod metadata;
 mod proxy;
 mod refusal;
@@ -28,7 +29,7 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
-use procura_core::{catalogue::Issuer, ports::Ports};
+use procura_core::{catalogue::Issuer, log::Log, ports::Ports};
 use procura_target_jwt::Keyring;
 use procura_wire::Reason;
 use tokio_util::task::TaskTracker;
@@ -47,6 +48,7 @@ pub(crate) use door::Door;
 pub(crate) struct App {
     pub(crate) ports: Arc<Ports>,
     pub(crate) keys: Arc<Keyring>,
+    pub(crate) log: Arc<Log>,
     pub(crate) site: Site,
     pub(crate) host: Host,
     pub(crate) proxy: Arc<Proxy>,
@@ -73,7 +75,8 @@ pub(crate) fn public(app: Arc<App>, path: &str) -> Router {
         .route("/introspect", post(token::introspect))
         .route("/jwks.json", get(metadata::jwks))
         .route("/errors", get(metadata::errors))
-        .nest("/v1", api());
+        .nest("/v1", api())
+        .nest("/log", tree());
     if app.dev.is_some() {
         routes = routes.route("/dev/subject-token", post(crate::dev::subject_token));
     }
@@ -97,6 +100,7 @@ fn api() -> Router<Arc<App>> {
         .route("/uses", post(token::uses))
         .route("/issuances", get(v1::issuances))
         .route("/issuances/{id}", get(v1::issuance))
+        .route("/issuances/{id}/proof", get(log::proof))
         .route("/bundles/{digest}", get(v1::bundle))
         .route("/sessions", get(v1::sessions))
         .route("/sessions/{id}", get(v1::session).delete(v1::end_session))
@@ -106,6 +110,14 @@ fn api() -> Router<Arc<App>> {
         .route("/targets/{name}/rotate", post(v1::rotate))
         .route("/whois", get(v1::whois))
         .route("/openapi.json", get(metadata::openapi))
+}
+
+/// C2SP tlog-tiles.
+fn tree() -> Router<Arc<App>> {
+    Router::new()
+        .route("/checkpoint", get(log::checkpoint))
+        .route("/keys", get(log::keys))
+        .route("/tile/{level}/{*place}", get(log::tile))
 }
 
 async fn unknown_path(door: Door) -> axum::response::Response {
