@@ -1,5 +1,5 @@
 //! The direction of dependencies, read from the manifests:
-//! `wire ← core ← { policy, identity, store, sources, targets, egress } ← server`, and `wire ← client-lib`.
+//! `wire ← core ← { policy, identity, store, anchor, sources, targets, egress } ← server`, and `wire ← client-lib`.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -162,7 +162,9 @@ fn part(dir: &str) -> Part {
         "broker/wire" => Part::Wire,
         "broker/core" => Part::Core,
         "broker/server" => Part::Server,
-        "broker/policy" | "broker/identity" | "broker/store" | "broker/sources" | "broker/egress" => Part::Leaf,
+        "broker/anchor" | "broker/policy" | "broker/identity" | "broker/store" | "broker/sources" | "broker/egress" => {
+            Part::Leaf
+        }
         "client-lib" => Part::Client,
         "tests/contract" => Part::Contract,
         "tests/e2e" => Part::EndToEnd,

@@ -13,6 +13,7 @@ pub mod judgement;
 pub mod kind;
 pub mod ledger;
 pub mod limits;
+pub mod log;
 pub mod operator;
 pub mod params;
 pub mod ports;

@@ -23,6 +23,7 @@ use crate::{
     dev::DevIssuer,
     health::Health,
     http::{App, Host, Proxy, Site, Streams},
+    log,
     store::Engine,
     telemetry::{self, Failures},
 };
@@ -62,6 +63,8 @@ pub(crate) struct Keys {
     pub(crate) source: Option<Watched>,
     /// The same of the keys that seal.
     pub(crate) seal_source: Option<Watched>,
+    /// The log, with the keys that sign it.
+    pub(crate) log: log::Parts,
 }
 
 /// A source of keys and the version that is in force.
@@ -156,6 +159,7 @@ impl Broker {
         Arc::new(App {
             ports: Arc::clone(&self.ports),
             keys: Arc::clone(&self.keys.ring),
+            log: Arc::clone(&self.keys.log.log),
             site: Site {
                 issuer: self.ports.issuer.clone(),
                 dev: dev.is_some(),

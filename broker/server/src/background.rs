@@ -5,7 +5,7 @@ mod keys;
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use notify::{RecursiveMode, Watcher};
-use procura_core::{judgement::Judge, ledger::StoreError, limits, ports::Ports, staged, undo, withdraw};
+use procura_core::{judgement::Judge, ledger::StoreError, limits, log, ports::Ports, staged, undo, withdraw};
 use procura_sources::Sources;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -71,6 +71,8 @@ impl Background {
             .spawn(async move { Sources::run(&sources, Box::pin(end.cancelled_owned())).await });
         let stop = Box::pin(this.stop.clone().cancelled_owned());
         this.tasks.spawn(limits::run(Arc::clone(&ports), stop));
+        let stop = Box::pin(this.stop.clone().cancelled_owned());
+        this.tasks.spawn(log::run(Arc::clone(&broker.keys.log.log), stop));
         let failures = Arc::clone(&broker.failures);
         let clock = Arc::clone(&ports.clock);
         this.until_stop(async move { failures.run(clock.as_ref()).await });
@@ -81,6 +83,7 @@ impl Background {
         let hangup = Arc::new(Notify::new());
         this.until_stop(keys::keys(Arc::clone(&broker), Arc::clone(&hangup)));
         this.until_stop(keys::seal_keys(Arc::clone(&broker)));
+        this.until_stop(keys::log_keys(Arc::clone(&broker)));
         let (swapped, replaced) = mpsc::unbounded_channel();
         this.until_stop(withdraw(Arc::clone(&broker), replaced));
         // Listened to before anybody is told that the broker serves.
@@ -151,6 +154,10 @@ async fn count(broker: Arc<Broker>) {
         let (commits, queued) = broker.engine.numbers();
         metrics::counter!("procura_store_commits_total").absolute(commits);
         metrics::gauge!("procura_store_queue_depth").set(u32::try_from(queued).unwrap_or(u32::MAX));
+        let log = broker.keys.log.log.progress();
+        metrics::gauge!("procura_log_size").set(log.size as f64);
+        metrics::gauge!("procura_log_published_size").set(log.published as f64);
+        metrics::gauge!("procura_log_lag_seconds").set(log.lag(broker.ports.clock.now()).as_secs_f64());
         for (name, staged) in &broker.ports.active.snapshot().staged {
             let gauge = metrics::gauge!("procura_source_version_refused", "target" => name.to_string());
             gauge.set(f64::from(u8::from(staged.stage().refused)));

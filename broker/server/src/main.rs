@@ -13,6 +13,8 @@ mod failpoints;
 mod health;
 mod http;
 mod kinds;
+mod log;
+mod notary;
 mod running;
 mod seal;
 mod serve;

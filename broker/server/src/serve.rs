@@ -19,10 +19,10 @@ use crate::{
     background::{Revocation, Watch},
     bundle::{Proofs, Stages, Workshop},
     cli::Failure,
-    config::{Config, Tls},
+    config::{self, Config, Tls},
     expiry,
     health::Health,
-    http,
+    http, log,
     running::{Doors, Running, Signals, bind},
     seal::Seals,
     store::Engine,
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Runs until a signal.
-pub(crate) async fn run(path: &Path, revocation: Revocation) -> Result<(), Failure> {
+pub(crate) async fn run(path: &Path, revocation: Revocation, epoch: log::Epoch) -> Result<(), Failure> {
     let config = Config::read(path).map_err(Failure::usage)?;
     telemetry::logs(Logs::Json);
     let signals = Signals::listen()?;
@@ -42,7 +42,7 @@ pub(crate) async fn run(path: &Path, revocation: Revocation) -> Result<(), Failu
     let admin = doors.admin.as_ref().map(|admin| admin.address().to_string());
     let certificate = doors.tls.clone().zip(config.tls.server.clone());
     let (issuer, path) = (config.issuer.clone(), config.issuer.path().to_owned());
-    let broker = Arc::new(build(config).await?);
+    let broker = Arc::new(build(config, epoch).await?);
     let routes = http::public(broker.app(&issuer, None), &path);
     let running = Running::start(Arc::clone(&broker), routes, doors, (Watch::Sum, revocation));
     tracing::info!(%address, admin, issuer = broker.ports.issuer, "serving");
@@ -90,7 +90,7 @@ async fn doors(config: &Config) -> Result<Doors, Failure> {
     })
 }
 
-async fn build(config: Config) -> Result<Broker, Failure> {
+async fn build(mut config: Config, epoch: log::Epoch) -> Result<Broker, Failure> {
     let machine = Machine::start()?;
     let proofs = Proofs {
         certificates: config.tls.server.is_some() || config.proxy.forwards_certificates(),
@@ -102,10 +102,21 @@ async fn build(config: Config) -> Result<Broker, Failure> {
         ..trust(config.network.allow, &config.tls, config.trust_domains)?
     };
     let sources = sources(config.sources, &machine)?;
-    let mut keys = keys(&config.token_keys, &sources).await?;
+    let (ring, source) = keys(&config.token_keys, &sources).await?;
     let (seals, seal_source) = seals(config.seal_keys.as_deref(), &sources).await?;
-    keys.seal_source = seal_source;
+    log::apart(&config.log.anchor, &config.store)?;
     let engine = Engine::open(&config.store, &machine).await?;
+    if let config::Anchor::S3(bucket) = &mut config.log.anchor {
+        bucket.extra_ca.clone_from(&trust.http.extra_ca);
+    }
+    let log = log::open(&config.log, &engine, &machine, &sources).await?;
+    log::compare(&log.log, &config.issuer, epoch).await?;
+    let keys = Keys {
+        ring,
+        source: Some(source),
+        seal_source,
+        log,
+    };
     let workshop = Workshop {
         folder: config.policies,
         options: Options::default(),
@@ -153,16 +164,12 @@ pub(crate) fn sources(
     sources.map(Arc::new).map_err(Failure::usage)
 }
 
-async fn keys(reference: &str, sources: &Sources) -> Result<Keys, Failure> {
+async fn keys(reference: &str, sources: &Sources) -> Result<(Arc<Keyring>, Watched), Failure> {
     let source = sources.open_own(reference).map_err(Failure::usage)?;
     let set = source.current().await;
     let set = set.map_err(|error| Failure::usage(format!("{error}; make keys with `procura keys new`")))?;
     let ring = Keyring::parse(&set.value).map_err(|error| Failure::usage(format!("{reference}: {error}")))?;
-    Ok(Keys {
-        ring: Arc::new(ring),
-        source: Some((source, set.version.clone())),
-        seal_source: None,
-    })
+    Ok((Arc::new(ring), (source, set.version.clone())))
 }
 
 async fn seals(reference: Option<&str>, sources: &Sources) -> Result<(Arc<Seals>, Option<Watched>), Failure> {

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use procura_anchor::FileAnchor;
 use procura_sources::Sources;
 use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
 use tempfile::TempDir;
@@ -12,7 +13,8 @@ use crate::{
     bundle::{Proofs, Stages, Workshop},
     clock::{SystemClock, SystemEntropy},
     config::Store,
-    dev,
+    dev, log,
+    notary::LogKeys,
     store::Engine,
 };
 
@@ -49,10 +51,18 @@ pub(crate) async fn broker() -> (Broker, TempDir) {
         stages: Stages::default(),
         proofs: Proofs::default(),
     };
+    std::fs::create_dir(folder.path().join("anchor")).expect("folder");
+    let anchor = FileAnchor::new(folder.path().join("anchor/log.jsonl"));
+    let log_keys = LogKeys::parse(&new_set(SigningAlgorithm::Ed25519).expect("keys")).expect("keys");
+    let log = log::assemble(&engine, &workshop.machine, Arc::new(anchor), log_keys);
+    let issuer = ISSUER.parse().expect("url");
+    let compared = log::compare(&log.log, &issuer, log::Epoch::Same).await;
+    compared.map_err(|failure| failure.to_string()).expect("log");
     let keys = Keys {
         ring,
         source: None,
         seal_source: None,
+        log,
     };
     let broker = assembly::build(engine, workshop, keys, Trust::default(), Duration::from_secs(5)).await;
     (broker.map_err(|failure| failure.to_string()).expect("broker"), folder)

@@ -13,7 +13,7 @@ use procura_core::{
 use procura_wire::{Digest, Name, QualifiedId};
 use tokio::sync::oneshot;
 
-use crate::rows::InconsistentRow;
+use crate::{log::LogWrite, rows::InconsistentRow};
 
 /// One write.
 pub(crate) enum Write {
@@ -30,6 +30,7 @@ pub(crate) enum Write {
     SettleBundle(Digest),
     Forget(Timestamp),
     Count(Vec<Counted>, Timestamp),
+    Log(Box<LogWrite>),
     Check,
 }
 
@@ -40,6 +41,7 @@ pub(crate) enum Answer {
     Held(Option<Vec<Held>>),
     Leases(Vec<Lease>),
     Settled(bool),
+    Changed(bool),
     Forgotten(u64),
     Counted(Vec<Counted>),
 }

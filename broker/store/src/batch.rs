@@ -87,6 +87,7 @@ impl<'c, D: Db> Batch<'c, D> {
                     .await?;
                 Answer::Done
             }
+            Write::Log(write) => Answer::Changed(self.log(write).await?),
             Write::Forget(before) => {
                 let limit = Arg::Int(FORGET_AT_ONCE.cast_signed());
                 Answer::Forgotten(self.run(sql::FORGET, vec![(*before).into(), limit]).await?)

@@ -83,7 +83,7 @@ impl<D: Db> Store<D> {
     }
 
     /// A write that cannot be refused, only fail.
-    async fn write(&self, write: Write) -> Result<Answer, StoreError> {
+    pub(crate) async fn write(&self, write: Write) -> Result<Answer, StoreError> {
         self.submit(write).await.map_err(|error| match error {
             AppendError::Store(error) => error,
             _ => StoreError::Inconsistent,
@@ -104,7 +104,7 @@ impl<D: Db> Store<D> {
         }
     }
 
-    async fn rows<R: Row>(&self, sql: SqlStr, args: Vec<Arg>) -> Result<Vec<R>, StoreError> {
+    pub(crate) async fn rows<R: Row>(&self, sql: SqlStr, args: Vec<Arg>) -> Result<Vec<R>, StoreError> {
         let rows = match self.pool.acquire().await {
             Ok(mut conn) => D::rows(&mut conn, sql, args).await,
             Err(error) => Err(error),

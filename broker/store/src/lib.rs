@@ -11,6 +11,7 @@ mod counts;
 mod db;
 mod leases;
 mod ledger;
+mod log;
 mod open;
 pub mod postgres;
 mod questions;

@@ -15,7 +15,7 @@ use procura_core::{
 };
 use procura_wire::Digest;
 use sqlx::{Connection, Pool, SqlSafeStr};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -86,6 +86,7 @@ impl<D: Db> Opened<D> {
         let shared = Arc::new(Shared {
             commits: AtomicU64::new(0),
             durable: AtomicI64::new(durable),
+            appended: Notify::new(),
             cache,
         });
         let (queue, waiting) = mpsc::channel(queue_length());

@@ -31,6 +31,16 @@ pub struct Sql {
     pub forget_counts: &'static str,
     /// The last batch that a writer committed, after any transaction of its own has ended.
     pub last_batch: &'static str,
+    /// The tree, and whether records wait.
+    pub log: &'static str,
+    /// Records that are no leaves yet: their index where it is known, id and leaf.
+    pub waiting_leaves: &'static str,
+    /// Gives a JSON array of ids the indexes from a number on; `None` where a record has its index by itself.
+    pub index_leaves: Option<&'static str>,
+    /// The index of a record.
+    pub leaf_index: &'static str,
+    /// Leaves from an index on.
+    pub leaves: &'static str,
 }
 
 macro_rules! session_columns {

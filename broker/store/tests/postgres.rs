@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod kit;
+mod log;
 mod proxy;
 
 use std::{
@@ -14,14 +15,16 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use kit::{Impatient, append_counted, quiet};
+use kit::{Impatient, append_counted, append_many, leaf_of, quiet};
 use procura_contract::{
     ledger_suite::{LedgerUnderTest, sample::*},
+    log_suite::LogUnderTest,
     postgres::Cluster,
 };
 use procura_core::{
     ids::IssuanceId,
     ledger::{AppendError, Conditions, Ledger, StoreError},
+    log::LogStore,
     ports::BoxFuture,
     query::Follower,
 };
@@ -93,6 +96,20 @@ async fn database() -> Database {
 }
 
 procura_contract::ledger_tests!(database);
+
+impl LogUnderTest for Database {
+    fn log(&self) -> Arc<dyn LogStore> {
+        Arc::clone(&self.ledger) as _
+    }
+
+    fn append(&self, count: usize) -> BoxFuture<'_, Vec<IssuanceId>> {
+        Box::pin(append_many(&*self.ledger, count))
+    }
+
+    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, String> {
+        Box::pin(leaf_of(&*self.ledger, id))
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_of_64_callers_share_two_commits() {

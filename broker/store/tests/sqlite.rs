@@ -13,14 +13,18 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::join_all};
-use kit::{append_counted, quiet};
-use procura_contract::ledger_suite::{
-    LedgerUnderTest,
-    sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
+use kit::{append_counted, append_many, leaf_of, quiet};
+use procura_contract::{
+    ledger_suite::{
+        LedgerUnderTest,
+        sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
+    },
+    log_suite::LogUnderTest,
 };
 use procura_core::{
     ids::IssuanceId,
     ledger::{AppendError, Conditions, EndedBy, Event, Ledger, Outcome, StoreError},
+    log::LogStore,
     ports::BoxFuture,
 };
 use procura_store::{OpenError, SqliteLedger, sqlite};
@@ -76,6 +80,67 @@ async fn file() -> File {
 }
 
 procura_contract::ledger_tests!(file);
+
+impl LogUnderTest for File {
+    fn log(&self) -> Arc<dyn LogStore> {
+        Arc::clone(&self.ledger) as _
+    }
+
+    fn append(&self, count: usize) -> BoxFuture<'_, Vec<IssuanceId>> {
+        Box::pin(append_many(&*self.ledger, count))
+    }
+
+    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, String> {
+        Box::pin(leaf_of(&*self.ledger, id))
+    }
+}
+
+mod log {
+    use super::*;
+
+    procura_contract::log_tests!(file);
+
+    #[tokio::test]
+    async fn a_record_that_was_taken_away_stops_the_integrator() {
+        let file = file().await;
+        let ids = file.append(5).await;
+        file.ledger.begin("here/procura/1".to_owned()).await.expect("begun");
+        assert_eq!(file.ledger.waiting(0, 10).await.expect("in order").len(), 5);
+        let delete = sqlx::query("DELETE FROM record WHERE id = ?").bind(ids[2].0);
+        delete.execute(&mut file.connection().await).await.expect("deleted");
+        assert_eq!(file.ledger.waiting(0, 10).await, Err(StoreError::Inconsistent));
+        assert_eq!(file.ledger.waiting(0, 2).await.expect("those before it").len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refused_batch_leaves_no_gap() {
+        let file = file().await;
+        file.ledger.begin("here/procura/1".to_owned()).await.expect("begun");
+        let known = entry(1);
+        file.ledger
+            .append(known.clone(), Conditions::default())
+            .await
+            .expect("appended");
+        let appends = [known, entry(2), entry(3)].map(|entry| file.ledger.append(entry, Conditions::default()));
+        let outcomes = join_all(appends).await;
+        assert_eq!(outcomes, [Err(AppendError::Superseded), Ok(()), Ok(())]);
+        assert_eq!(file.ledger.waiting(0, 10).await.expect("in order").len(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_order_outlives_a_copy_of_the_file() {
+        let mut file = file().await;
+        let ids = file.append(300).await;
+        sqlx::query("VACUUM")
+            .execute(&mut file.connection().await)
+            .await
+            .expect("copied");
+        file.reopen().await;
+        file.ledger.begin("here/procura/1".to_owned()).await.expect("begun");
+        let waiting = file.ledger.waiting(0, 1000).await.expect("in order");
+        assert_eq!(waiting.iter().map(|record| record.id).collect::<Vec<_>>(), ids);
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_of_64_callers_share_two_commits() {

@@ -238,6 +238,7 @@ reasons! {
     LimitGrant = "limit.grant", TemporarilyUnavailable, "The grant is asked for more often than its limit allows; wait as long as Retry-After says.";
     LimitAddress = "limit.address", TemporarilyUnavailable, "There are more requests from this address than its limit allows; wait as long as Retry-After says.";
     AuditUnavailable = "audit.unavailable", TemporarilyUnavailable, "The issuance log cannot be written, so nothing is issued.";
+    LogPending = "log.pending", TemporarilyUnavailable, "No checkpoint of the log covers this record yet; ask again in a second.";
     Overloaded = "server.overloaded", TemporarilyUnavailable, "Too many requests wait; try again.";
     Draining = "server.draining", TemporarilyUnavailable, "The broker is shutting down; try again.";
     ClockStep = "clock.step", TemporarilyUnavailable, "The clock of the broker is behind its log.";

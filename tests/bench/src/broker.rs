@@ -70,13 +70,15 @@ impl Broker {
         )?;
         fs::write(folder.join("issuer.pem"), &issuer.certificate)?;
         private(&folder.join("secrets/introspection"), "bench")?;
-        let keys = folder.join("secrets/keys.json");
-        let made = Command::new(program)
-            .args(["keys", "new", "--algorithm", setup.algorithm])
-            .arg(&keys)
-            .output()?;
-        if !made.status.success() {
-            return Err(format!("procura keys new: {}", String::from_utf8_lossy(&made.stderr)).into());
+        fs::create_dir_all(folder.join("anchor"))?;
+        for (file, algorithm) in [("keys.json", setup.algorithm), ("log.json", "ed25519")] {
+            let made = Command::new(program)
+                .args(["keys", "new", "--algorithm", algorithm])
+                .arg(folder.join("secrets").join(file))
+                .output()?;
+            if !made.status.success() {
+                return Err(format!("procura keys new: {}", String::from_utf8_lossy(&made.stderr)).into());
+            }
         }
         let (address, admin) = (free_address()?, free_address()?);
         let mut text = settings(address, admin, setup.authority.is_some());
@@ -165,6 +167,7 @@ fn settings(address: SocketAddr, admin: SocketAddr, tls: bool) -> String {
         "issuer = \"{scheme}://{address}\"\npolicies = \"policies\"\n\
          [listen]\naddress = \"{address}\"\nadmin = \"{admin}\"\nplain_http_on_loopback = {plain}\n\
          [store]\nsqlite = \"procura.sqlite\"\n[keys.token]\nsource = \"own:keys.json\"\n\
+         [keys.log]\nsource = \"own:log.json\"\n[log]\nanchor = {{ file = \"anchor/log.jsonl\" }}\n\
          [sources.own]\nkind = \"file\"\nroot = \"secrets\"\nallow = [\"introspection\"]\n\
          [network]\nallow = [\"127.0.0.1\"]\n[tls]\nextra_ca = \"issuer.pem\"\n"
     )

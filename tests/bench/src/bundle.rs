@@ -27,7 +27,9 @@ pub(crate) type Files = BTreeMap<String, String>;
 pub(crate) fn exchange(issuer: &str, auth: &str) -> Files {
     let mut files = common(issuer, "[\"ES256\", \"RS256\"]");
     if let Some(corp) = files.get_mut("issuers/corp.toml") {
-        corp.push_str("introspection = { client_id = \"procura\", secret = \"own:introspection\", mode = \"opaque\" }\n");
+        corp.push_str(
+            "introspection = { client_id = \"procura\", secret = \"own:introspection\", mode = \"opaque\" }\n",
+        );
     }
     files.insert(format!("servers/{SERVER}.toml"), {
         let grants = "grants = []\n[tools.list_tickets]\ngrants = [\"api/read-tickets\"]\n";

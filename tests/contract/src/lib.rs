@@ -6,6 +6,8 @@ pub mod entropy;
 pub mod github;
 pub mod ledger;
 pub mod ledger_suite;
+pub mod log;
+pub mod log_suite;
 pub mod manual_clock;
 #[cfg(feature = "moto")]
 pub mod moto;

@@ -195,6 +195,17 @@ impl Replica<'_> {
         http::send(request.bearer_auth(self.site.operator()?)).await
     }
 
+    /// Status and bytes of a path, asked for by a stranger or by the operator.
+    pub async fn bytes(&self, path: &str, operator: bool) -> Result<(u16, Vec<u8>), Fault> {
+        let request = self.request(Method::GET, path);
+        let request = match operator {
+            true => request.bearer_auth(self.site.operator()?),
+            false => request,
+        };
+        let response = request.send().await?;
+        Ok((response.status().as_u16(), response.bytes().await?.to_vec()))
+    }
+
     /// What its administrator's listener says of its readiness.
     pub async fn readiness(&self) -> Result<Reply, Fault> {
         http::get(&self.http, &format!("{}/readyz", self.admin), None).await

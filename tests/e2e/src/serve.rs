@@ -61,13 +61,14 @@ impl<'a> Site<'a> {
     pub async fn new(testbed: &'a Testbed, database: Database, store: &Store) -> Result<Self, Fault> {
         let issuer = testbed.issuer().await?;
         let dir = TempDir::new()?;
-        for folder in ["own", "secrets", "store"] {
+        for folder in ["anchor", "own", "secrets", "store"] {
             fs::create_dir(dir.path().join(folder))?;
         }
-        run(
-            testbed.broker(),
-            &["keys", "new", &dir.path().join("own/keys.json").to_string_lossy()],
-        )?;
+        for (file, algorithm) in [("own/keys.json", "es256"), ("own/log.json", "ed25519")] {
+            let file = dir.path().join(file);
+            let file = file.to_string_lossy();
+            run(testbed.broker(), &["keys", "new", &file, "--algorithm", algorithm])?;
+        }
         let (secret, auth) = new_secret(testbed)?;
         let (_, another) = new_secret(testbed)?;
         fs::write(dir.path().join("ca.pem"), &issuer.certificate)?;
@@ -240,6 +241,10 @@ plain_http_on_loopback = true
 {store}
 [keys.token]
 source = "own:keys.json"
+[keys.log]
+source = "own:log.json"
+[log]
+anchor = {{ file = "anchor/log.jsonl" }}
 [sources.own]
 kind = "file"
 root = "own"

@@ -60,6 +60,24 @@ pub(super) async fn seal_keys(broker: Arc<Broker>) {
     }
 }
 
+/// The same of the keys that sign the log.
+pub(super) async fn log_keys(broker: Arc<Broker>) {
+    let log = &broker.keys.log;
+    let Some((source, seen)) = &log.source else { return };
+    let mut seen = seen.clone();
+    loop {
+        broker.ports.clock.sleep(OFTEN).await;
+        let Ok(found) = source.current().await else { continue };
+        if found.version != seen {
+            seen.clone_from(&found.version);
+            match log.keys.replace(&found.value) {
+                Ok(()) => tracing::info!(keys = ?log.keys, "keys of the log read"),
+                Err(error) => tracing::error!(%error, "the keys of the log stay as they were"),
+            }
+        }
+    }
+}
+
 /// The key set that was read last.
 struct Seen {
     version: String,

@@ -22,7 +22,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, Subcommand};
 use url::Url;
 
-use crate::background::Revocation;
+use crate::{background::Revocation, log::Epoch};
 
 pub(crate) use api::read_secret;
 pub(crate) use exchange::sample as sample_exchange;
@@ -98,6 +98,9 @@ struct Serve {
     /// Undoes nothing by itself: after the store was restored, until `procura inventory` was looked at
     #[arg(long)]
     hold_revocation: bool,
+    /// Says that the store was restored on purpose, or the anchor moved: once, after `serve` has refused to start
+    #[arg(long)]
+    new_log_epoch: bool,
 }
 
 /// Runs one command.
@@ -109,7 +112,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
                 true => Revocation::Held,
                 false => Revocation::Runs,
             };
-            crate::serve::run(&serve.config, revocation).await
+            let epoch = match serve.new_log_epoch {
+                true => Epoch::New,
+                false => Epoch::Same,
+            };
+            crate::serve::run(&serve.config, revocation, epoch).await
         }
         Command::Policy(command) => policy::run(command).await,
         Command::Keys(command) => keys::keys(command),
@@ -181,6 +188,8 @@ mod tests {
             "procura log list --jsonl --limit 5000",
             "procura log tail --json",
             "procura log tail target=db",
+            "procura serve --config procura.toml --new-log-epoch",
+            "procura keys new log.json --algorithm ed25519",
             "procura log list --subject dev/alice --outcome refused --since 2026-11-20T09:00:00Z --limit 5",
             &format!("procura log show {id} --url https://broker.example.com --token-file t"),
         ] {

@@ -23,6 +23,7 @@ struct File {
     listen: ListenKeys,
     store: Spanned<StoreKeys>,
     keys: Keys,
+    log: Option<log::LogTable>,
     #[serde(default)]
     sources: BTreeMap<Name, Spanned<SourceConfig>>,
     #[serde(default)]
@@ -60,6 +61,7 @@ struct StoreKeys {
 struct Keys {
     token: KeySource,
     seal: Option<KeySource>,
+    log: Option<KeySource>,
 }
 
 #[derive(Deserialize)]
@@ -120,9 +122,10 @@ impl Checker<'_> {
         let issuer = self.issuer(&file.issuer, plain);
         let policies = self.path(file.policies.as_ref());
         let store = self.store(&file.store);
-        let token_keys = self.key_source("token", &file.keys.token.source, &file.sources);
+        let token_keys = self.key_source("keys.token.source", &file.keys.token.source, &file.sources);
         let seal_keys = file.keys.seal.as_ref();
-        let seal_keys = seal_keys.map(|keys| self.key_source("seal", &keys.source, &file.sources));
+        let seal_keys = seal_keys.map(|keys| self.key_source("keys.seal.source", &keys.source, &file.sources));
+        let log = self.log(file.log, file.keys.log.as_ref(), &file.sources);
         let sources = file
             .sources
             .into_iter()
@@ -143,6 +146,7 @@ impl Checker<'_> {
             store: store?,
             token_keys: token_keys?,
             seal_keys: seal_keys.flatten(),
+            log: log?,
             sources,
             network: file.network,
             tls: tls?,
@@ -205,12 +209,12 @@ impl Checker<'_> {
         let reference = match text.get_ref().parse::<Reference>() {
             Ok(reference) => reference,
             Err(error) => {
-                self.wrong(Some(text.span().start), format!("keys.{what}.source: {error}"));
+                self.wrong(Some(text.span().start), format!("{what}: {error}"));
                 return None;
             }
         };
         if !sources.contains_key(&reference.source) {
-            let problem = format!("keys.{what}.source: there is no [sources.{}]", reference.source);
+            let problem = format!("{what}: there is no [sources.{}]", reference.source);
             self.wrong(Some(text.span().start), problem);
         }
         Some(text.get_ref().clone())
@@ -284,6 +288,7 @@ impl Checker<'_> {
     }
 }
 
+mod log;
 mod peers;
 #[cfg(test)]
 mod tests;

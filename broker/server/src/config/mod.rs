@@ -30,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) token_keys: String,
     /// Reference to the JWK set that receipts are sealed with; only some kinds of targets need it.
     pub(crate) seal_keys: Option<String>,
+    pub(crate) log: Log,
     pub(crate) sources: BTreeMap<Name, SourceConfig>,
     pub(crate) network: Network,
     pub(crate) tls: Tls,
@@ -47,6 +48,37 @@ pub(crate) enum Store {
     Sqlite(PathBuf),
     /// A file with the URL of a PostgreSQL database; it holds a password.
     Postgres(PathBuf),
+}
+
+/// Where the log is signed and anchored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// Reference to the JWK set that checkpoints are signed with.
+    pub(crate) keys: String,
+    pub(crate) anchor: Anchor,
+}
+
+/// Where checkpoints are kept, out of the store's reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    /// An append-only file on another volume.
+    File(PathBuf),
+    /// A bucket.
+    S3(Bucket),
+}
+
+/// A bucket of what speaks the API of Amazon S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) endpoint: Url,
+    pub(crate) region: String,
+    pub(crate) bucket: String,
+    /// What the names of objects begin with.
+    pub(crate) prefix: String,
+    /// Reference to the key that may create and read objects.
+    pub(crate) credentials: String,
+    /// Roots that are trusted beside the system's, PEM: those of `[tls]`.
+    pub(crate) extra_ca: Vec<String>,
 }
 
 /// What outgoing connections may reach beside public addresses.

@@ -10,6 +10,7 @@ mod state;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use procura_anchor::FileAnchor;
 use procura_core::{catalogue::ServerAuth, judgement::Judge};
 use procura_identity::{Builtin, HttpOptions};
 use procura_policy::Options;
@@ -23,7 +24,7 @@ use crate::{
     bundle::{self, Proofs, Rejected, Stages, Workshop},
     cli::{self, Failure, keys::new_secret},
     config::Store,
-    http,
+    http, log,
     running::{Doors, Running, Signals, bind},
     store::Engine,
     telemetry::{self, Logs},
@@ -122,7 +123,10 @@ async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
     let issuer = dev_issuer(&identifier, judge.as_ref(), &dev.user, &machine)?;
     let secret = new_secret(machine.entropy.as_ref());
     let trust = trust(&issuer, judge.as_ref(), &secret);
-    let keys = state.keys()?;
+    let anchor = Arc::new(FileAnchor::new(state.path("anchor.jsonl")));
+    let log = log::assemble(&engine, &machine, anchor, state.log_keys()?);
+    log::compare_in_dev(&log.log, url).await?;
+    let keys = state.keys(log)?;
     let workshop = Workshop {
         folder,
         options: OPTIONS,

@@ -17,6 +17,8 @@ use super::file::FOLDER;
 use crate::{
     assembly::Keys,
     cli::{self, Failure, print},
+    log,
+    notary::LogKeys,
     seal::{self, Seals},
 };
 
@@ -58,7 +60,7 @@ impl State {
     }
 
     /// The broker's signing keys, made where there are none.
-    pub(super) fn keys(&self) -> Result<Keys, Failure> {
+    pub(super) fn keys(&self, log: log::Parts) -> Result<Keys, Failure> {
         let path = self.path("keys.json");
         if !path.exists() {
             let set = new_set(SigningAlgorithm::Es256).map_err(Failure::found)?;
@@ -70,7 +72,19 @@ impl State {
             ring: Arc::new(ring),
             source: None,
             seal_source: None,
+            log,
         })
+    }
+
+    /// The keys that sign the log, made where there are none.
+    pub(super) fn log_keys(&self) -> Result<LogKeys, Failure> {
+        let path = self.path("log-keys.json");
+        if !path.exists() {
+            let set = new_set(SigningAlgorithm::Ed25519).map_err(Failure::found)?;
+            cli::keys::create(&path, &set)?;
+        }
+        let keys = LogKeys::parse(&cli::read_secret(&path)?);
+        keys.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
 
     /// The key that seals receipts, made where there is none.

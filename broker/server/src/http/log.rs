@@ -1,216 +1,243 @@
-//! Questions to the log: a page, everything line by line, and what is appended from now on.
+//! The log for everyone (C2SP tlog-tiles): its checkpoint, its keys, its tiles; and proofs for readers.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{extract::RawQuery, http::HeaderMap, response::Response};
+use axum::{
+    extract::Path,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
 use procura_core::{
     ids::IssuanceId,
-    ledger::{Page, StoreError, Stored},
-    operator::Operator,
-    ports::Ports,
-    query::{Expr, Follower, Found, Scope, readable, search, stands},
+    log::{Hash, ProofError, TILE_WIDTH, Tree},
 };
-use procura_wire::{FormFault, Name, Reason};
+use procura_wire::Reason;
 use serde_json::{Value, json};
 
 use super::{
-    asked::{Asked, Form},
-    csv,
     door::Door,
-    filters::Query,
     reply::{Challenge, Refusal},
-    streams::{Cut, Outlet},
     v1::unavailable,
-    views,
 };
 
-/// Records that are sent at once.
-const AT_ONCE: u32 = 100;
-/// How often the log is looked at for who follows it.
-const LOOK: Duration = Duration::from_millis(500);
-/// Looks without anything new after which a comment is sent.
-const KEEP_ALIVE: u32 = 30;
+/// Tiles never change.
+const FOREVER: &str = "public, max-age=31536000, immutable";
+/// Longest wait for the index of a receipt, and time between two looks.
+const WAIT: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(50);
+const HASH: usize = 32;
 
-/// What reads for one reader.
-struct Reader {
-    ports: Arc<Ports>,
-    operator: Operator,
-    expr: Expr,
-    /// The one target that is asked about, if it is one.
-    target: Option<Name>,
-}
-
-/// `GET /v1/issuances`: newest first; `next` is the `before` of the next page. As JSON Lines or CSV everything at once.
-pub(crate) async fn issuances(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+/// `GET /log/checkpoint`: the last published checkpoint.
+pub(crate) async fn checkpoint(door: Door) -> Response {
     let work = async {
-        let operator = door.operator(&headers).await?;
-        let now = door.app.ports.now()?;
-        let read = Query::read(query.as_deref()).map_err(Refusal::from);
-        let read = read.and_then(|query| query.issuances(&headers, now));
-        let target = read.as_ref().ok().and_then(Asked::target);
-        let scope = readable(&door.app.ports, &operator, target.as_ref())?;
-        let asked = read?;
-        match (asked.form, asked.limit) {
-            (Form::Json, Some(limit)) => page(&door, &asked, &scope, limit).await,
-            _ => export(&door, operator, asked),
-        }
+        door.within_limit()?;
+        let (_, note) = door.tree().await?.published.ok_or(Reason::V1NotFound)?;
+        Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note))
     };
-    let answer = work.await;
-    door.answer(answer, Challenge::Bearer)
+    door.answer(work.await, Challenge::None)
 }
 
-async fn page(door: &Door, asked: &Asked, scope: &Scope, limit: u32) -> Result<Response, Refusal> {
-    let page = Page {
-        before: asked.before,
-        limit,
-    };
-    let found = search(&*door.app.ports.ledger, &asked.expr, scope, page).await;
-    let Found { records, next } = found.map_err(unavailable)?;
-    let full = records.len() == limit as usize;
-    let targets = match scope {
-        Scope::All => Value::Null,
-        Scope::Targets(targets) => json!(targets),
-    };
-    Ok(door.json(Ok(json!({
-        "issuances": records.iter().map(views::record).collect::<Vec<_>>(),
-        "next": next,
-        "searched_to": next.filter(|_| !full).map(|next| next.time()),
-        "targets": targets,
-    }))))
-}
-
-/// Everything that passes, in pieces.
-fn export(door: &Door, operator: Operator, asked: Asked) -> Result<Response, Refusal> {
-    let content_type = match asked.form {
-        Form::Csv => "text/csv; charset=utf-8; header=present",
-        _ => "application/jsonl",
-    };
-    let reader = Reader {
-        ports: Arc::clone(&door.app.ports),
-        operator,
-        target: asked.target(),
-        expr: asked.expr.clone(),
-    };
-    let work = async move |outlet: Outlet| {
-        if reader.export(&outlet, &asked).await.is_ok() {
-            outlet.end().await;
-        }
-    };
-    Ok(door.app.streams.answer(content_type, work)?)
-}
-
-/// `GET /v1/issuances/stream`: server-sent events (HTML Standard, section 9.2), a record each, `id` is that of the record.
-pub(crate) async fn stream(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+/// `GET /log/keys`: a `vkey` (C2SP signed-note) on each line.
+pub(crate) async fn keys(door: Door) -> Response {
     let work = async {
-        let operator = door.operator(&headers).await?;
-        let ports = Arc::clone(&door.app.ports);
-        let now = ports.now()?;
-        let read = Query::read(query.as_deref()).map_err(Refusal::from);
-        let read = read.and_then(|query| query.stream(now));
-        let target = read.as_ref().ok().and_then(|expr| expr.bounds().target);
-        readable(&ports, &operator, target.as_ref())?;
-        let (expr, last) = (read?, last_event(&headers)?);
-        let follower = match last {
-            Some(id) => Follower::after(id),
-            None => Follower::from_now(&*ports.ledger, now).await.map_err(unavailable)?,
-        };
-        let reader = Reader {
-            ports,
-            operator,
-            expr,
-            target,
-        };
-        let work = async move |outlet: Outlet| {
-            // It has no end of its own: whoever follows comes again, and is told where that is refused.
-            let _ = reader.follow(&outlet, follower).await;
-            outlet.end().await;
-        };
-        Ok(door.app.streams.answer("text/event-stream", work)?)
+        door.within_limit()?;
+        let tree = door.tree().await?;
+        let lines = door.app.log.notary.verifiers(&tree.origin);
+        let text: String = lines.into_iter().map(|line| line + "\n").collect();
+        Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text))
     };
-    let answer: Result<Response, Refusal> = work.await;
-    door.answer(answer, Challenge::Bearer)
+    door.answer(work.await, Challenge::None)
 }
 
-/// The event that was seen last (HTML Standard, section 9.2.4).
-fn last_event(headers: &HeaderMap) -> Result<Option<IssuanceId>, FormFault> {
-    let malformed = || FormFault::of(Reason::ParamMalformed, "Last-Event-ID");
-    let read = |value: &axum::http::HeaderValue| value.to_str().ok()?.parse().ok();
-    match headers.get("last-event-id") {
-        Some(value) => read(value).map(Some).ok_or_else(malformed),
-        None => Ok(None),
-    }
-}
-
-impl Reader {
-    /// What may be read now.
-    fn scope(&self) -> Result<Scope, Cut> {
-        stands(&self.ports, &self.operator, self.target.as_ref()).map_err(|_| Cut)
-    }
-
-    async fn export(&self, outlet: &Outlet, asked: &Asked) -> Result<(), Cut> {
-        if asked.form == Form::Csv {
-            outlet.send(csv::head()).await?;
+/// `GET /log/tile/<L>/<N>[.p/<W>]`: hashes, for everyone; `GET /log/tile/entries/<N>[.p/<W>]`: the records, for readers.
+/// What no published checkpoint vouches for is not there.
+pub(crate) async fn tile(door: Door, headers: HeaderMap, Path((level, rest)): Path<(String, String)>) -> Response {
+    let work = async {
+        let place = Place::parse(&rest).ok_or(Reason::V1NotFound)?;
+        if level == "entries" {
+            door.reader(&headers, None).await?;
+            return Ok(bytes("no-store", door.entries(&place).await?));
         }
-        let mut left = asked.limit.unwrap_or(u32::MAX);
-        let mut page = Page {
-            before: asked.before,
-            limit: AT_ONCE,
+        door.within_limit()?;
+        let level = number(&level).filter(|level| *level < 64).ok_or(Reason::V1NotFound)?;
+        let level = u8::try_from(level).map_err(|_| Reason::V1NotFound)?;
+        Ok(bytes(FOREVER, door.hashes(level, &place).await?))
+    };
+    door.answer(work.await, Challenge::Bearer)
+}
+
+fn bytes(cache: &'static str, body: Vec<u8>) -> impl IntoResponse {
+    let kind = (header::CONTENT_TYPE, "application/octet-stream");
+    ([kind, (header::CACHE_CONTROL, cache)], body)
+}
+
+/// `GET /v1/issuances/{id}/proof`: index, leaf hash and path under the last published checkpoint.
+pub(crate) async fn proof(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    let work = async {
+        let record = door.readable(&headers, &id).await?.ok_or(Reason::V1NotFound)?;
+        let proof = door.app.log.prove(record.id, record.leaf.get()).await;
+        let proof = proof.map_err(|error| match error {
+            ProofError::Pending => Reason::LogPending.into(),
+            ProofError::Store(error) => unavailable(error),
+        })?;
+        Ok(json!({
+            "id": record.id,
+            "index": proof.index,
+            "leaf_hash": proof.leaf_hash.to_string(),
+            "size": proof.size,
+            "path": proof.path.iter().map(Hash::to_string).collect::<Vec<_>>(),
+            "checkpoint": proof.checkpoint,
+        }))
+    };
+    door.json(work.await)
+}
+
+impl Door {
+    async fn tree(&self) -> Result<Tree, Refusal> {
+        self.app.log.store.tree().await.map_err(unavailable)
+    }
+
+    /// How many of a level's hashes the published checkpoint vouches for.
+    async fn vouched(&self, level: u8) -> Result<u64, Refusal> {
+        let published = self.tree().await?.published.map_or(0, |(size, _)| size);
+        Ok(published
+            .checked_shr(u32::from(level) * TILE_WIDTH.ilog2())
+            .unwrap_or(0))
+    }
+
+    async fn hashes(&self, level: u8, place: &Place) -> Result<Vec<u8>, Refusal> {
+        place.within(self.vouched(level).await?)?;
+        let key = (level, place.number);
+        let found = self.app.log.store.tiles(vec![key]).await.map_err(unavailable)?;
+        let mut data = found.into_values().next().ok_or(Reason::V1NotFound)?;
+        data.truncate(usize::from(place.width) * HASH);
+        Ok(data)
+    }
+
+    /// Each record with its length before it, two bytes.
+    async fn entries(&self, place: &Place) -> Result<Vec<u8>, Refusal> {
+        place.within(self.vouched(0).await?)?;
+        let first = place.number * TILE_WIDTH;
+        let leaves = self.app.log.store.leaves(first, place.width.into()).await;
+        let mut body = Vec::new();
+        for leaf in leaves.map_err(unavailable)? {
+            let length = u16::try_from(leaf.leaf.len()).map_err(|_| Reason::ServerError)?;
+            body.extend_from_slice(&length.to_be_bytes());
+            body.extend_from_slice(leaf.leaf.as_bytes());
+        }
+        Ok(body)
+    }
+
+    /// What `receipt=true` adds to an answer: leaf hash, index once there is one, and where the proof is. Waits for the
+    /// index, but not for long.
+    pub(crate) async fn receipt(&self, id: IssuanceId) -> Value {
+        let mut receipt = json!({"proof": format!("{}/v1/issuances/{id}/proof", self.app.site.issuer)});
+        let Ok(Some(record)) = self.app.ports.ledger.record(id).await else {
+            return receipt;
         };
-        while left > 0 {
-            page.limit = left.min(AT_ONCE);
-            let found = search(&*self.ports.ledger, &self.expr, &self.scope()?, page).await;
-            let Found { records, next } = found.map_err(cut)?;
-            match asked.form {
-                _ if records.is_empty() => {}
-                Form::Csv => outlet.send(csv::rows(&records)).await?,
-                _ => outlet.send(lines(&records)).await?,
+        let (clock, log) = (&self.app.ports.clock, Arc::clone(&self.app.log));
+        let began = clock.monotonic();
+        while let Ok(found) = log.receipt(id, record.leaf.get()).await {
+            receipt["leaf_hash"] = found.leaf_hash.to_string().into();
+            if let Some(index) = found.index {
+                receipt["index"] = index.into();
+                break;
             }
-            left = left.saturating_sub(records.len() as u32);
-            match next {
-                Some(next) => page.before = Some(next),
-                None => break,
+            if clock.monotonic().saturating_sub(began) >= WAIT {
+                break;
             }
+            clock.sleep(LOOK).await;
         }
-        Ok(())
+        receipt
+    }
+}
+
+/// Number and width of a tile, as its path has them.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    number: u64,
+    width: u16,
+}
+
+impl Place {
+    /// `<N>` or `<N>.p/<W>`; `<N>` is groups of three digits, all but the last with an `x` before (C2SP tlog-tiles).
+    fn parse(path: &str) -> Option<Self> {
+        let (path, width) = match path.split_once(".p/") {
+            Some((path, width)) => (path, number(width).filter(|width| (1..TILE_WIDTH).contains(width))?),
+            None => (path, TILE_WIDTH),
+        };
+        let mut groups = path.split('/').rev();
+        let mut digits = group(groups.next()?)?.to_owned();
+        for part in groups {
+            digits.insert_str(0, group(part.strip_prefix('x')?)?);
+        }
+        // One way to write each number: no group of zeros before others.
+        let canonical = digits.len() == 3 || !digits.starts_with("000");
+        let place = Self {
+            number: digits.parse().ok()?,
+            width: u16::try_from(width).ok()?,
+        };
+        canonical.then_some(place)
     }
 
-    async fn follow(&self, outlet: &Outlet, mut follower: Follower) -> Result<(), Cut> {
-        let ledger = &*self.ports.ledger;
-        let mut quiet = KEEP_ALIVE;
-        loop {
-            let scope = self.scope()?;
-            let now = self.ports.now().map_err(|_| Cut)?;
-            let ids = follower.look(ledger, now).await.map_err(cut)?;
-            for id in &ids {
-                let record = ledger.record(*id).await.map_err(cut)?;
-                let passes = |record: &Stored| scope.covers(record) && self.expr.matches(record);
-                if let Some(record) = record.filter(passes) {
-                    outlet
-                        .send(format!("id: {id}\ndata: {}\n\n", views::record(&record)))
-                        .await?;
-                    quiet = 0;
-                }
-            }
-            if quiet >= KEEP_ALIVE {
-                outlet.send(": the log is followed\n\n").await?;
-                quiet = 0;
-            }
-            if ids.is_empty() {
-                outlet.pause(LOOK).await?;
-                quiet += 1;
-            }
+    fn within(&self, vouched: u64) -> Result<(), Refusal> {
+        let end = self.number.checked_mul(TILE_WIDTH);
+        let end = end.and_then(|first| first.checked_add(self.width.into()));
+        match end.is_some_and(|end| end <= vouched) {
+            true => Ok(()),
+            false => Err(Reason::V1NotFound.into()),
         }
     }
 }
 
-fn lines(records: &[Stored]) -> String {
-    records
-        .iter()
-        .map(|record| format!("{}\n", views::record(record)))
-        .collect()
+fn group(text: &str) -> Option<&str> {
+    (text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
 }
 
-fn cut(error: StoreError) -> Cut {
-    tracing::warn!(%error, "an answer is broken off");
-    Cut
+/// A decimal number without a sign or leading zeros.
+fn number(text: &str) -> Option<u64> {
+    let number: u64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn req_151_paths_of_tiles_are_read_in_one_form_only() {
+        let place = |number, width| Some(Place { number, width });
+        for (path, expected) in [
+            ("000", place(0, 256)),
+            ("067", place(67, 256)),
+            ("x001/x234/067", place(1_234_067, 256)),
+            ("x001/000.p/8", place(1000, 8)),
+            ("000.p/255", place(0, 255)),
+            ("x000/067", None),
+            ("67", None),
+            ("0067", None),
+            ("x067", None),
+            ("001/067", None),
+            ("x001/67", None),
+            ("000.p/0", None),
+            ("000.p/256", None),
+            ("000.p/08", None),
+            ("000.p/+8", None),
+            ("000.p/", None),
+            ("+01", None),
+            ("", None),
+            ("x018/x446/x744/x073/x709/x551/616", None),
+            ("٠٠٠", None),
+        ] {
+            assert_eq!(Place::parse(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_no_checkpoint_vouches_for_is_not_there() {
+        let place = |number, width| Place { number, width };
+        assert!(place(0, 5).within(5).is_ok() && place(0, 5).within(4).is_err());
+        assert!(place(1, 256).within(512).is_ok() && place(1, 256).within(511).is_err());
+        assert!(place(u64::MAX, 256).within(u64::MAX).is_err());
+    }
 }

@@ -211,6 +211,7 @@ mod tests {
             "/v1/issuances",
             "/v1/issuances/stream",
             "/v1/issuances/{id}",
+            "/v1/issuances/{id}/proof",
             "/v1/sessions",
             "/v1/sessions/{id}",
             "/v1/leases",

@@ -15,6 +15,7 @@ mod listen_tests;
 mod log;
 mod metadata;
 mod proxy;
+mod questions;
 mod refusal;
 mod reply;
 mod speaking;
@@ -32,7 +33,7 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
-use procura_core::{catalogue::Issuer, ports::Ports};
+use procura_core::{catalogue::Issuer, log::Log, ports::Ports};
 use procura_target_jwt::Keyring;
 use procura_wire::Reason;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,7 @@ pub(crate) use door::Door;
 pub(crate) struct App {
     pub(crate) ports: Arc<Ports>,
     pub(crate) keys: Arc<Keyring>,
+    pub(crate) log: Arc<Log>,
     pub(crate) site: Site,
     pub(crate) host: Host,
     pub(crate) proxy: Arc<Proxy>,
@@ -79,7 +81,8 @@ pub(crate) fn public(app: Arc<App>, path: &str) -> Router {
         .route("/introspect", post(token::introspect))
         .route("/jwks.json", get(metadata::jwks))
         .route("/errors", get(metadata::errors))
-        .nest("/v1", api());
+        .nest("/v1", api())
+        .nest("/log", tree());
     if app.dev.is_some() {
         routes = routes.route("/dev/subject-token", post(crate::dev::subject_token));
     }
@@ -101,9 +104,10 @@ pub(crate) fn public(app: Arc<App>, path: &str) -> Router {
 fn api() -> Router<Arc<App>> {
     Router::new()
         .route("/uses", post(token::uses))
-        .route("/issuances", get(log::issuances))
-        .route("/issuances/stream", get(log::stream))
+        .route("/issuances", get(questions::issuances))
+        .route("/issuances/stream", get(questions::stream))
         .route("/issuances/{id}", get(v1::issuance))
+        .route("/issuances/{id}/proof", get(log::proof))
         .route("/bundles/{digest}", get(v1::bundle))
         .route("/sessions", get(v1::sessions))
         .route("/sessions/{id}", get(v1::session).delete(v1::end_session))
@@ -113,6 +117,14 @@ fn api() -> Router<Arc<App>> {
         .route("/targets/{name}/rotate", post(v1::rotate))
         .route("/whois", get(v1::whois))
         .route("/openapi.json", get(metadata::openapi))
+}
+
+/// C2SP tlog-tiles.
+fn tree() -> Router<Arc<App>> {
+    Router::new()
+        .route("/checkpoint", get(log::checkpoint))
+        .route("/keys", get(log::keys))
+        .route("/tile/{level}/{*place}", get(log::tile))
 }
 
 async fn unknown_path(door: Door) -> axum::response::Response {

@@ -39,11 +39,13 @@ struct Success<'a> {
     issuance_id: IssuanceId,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     per_call: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<Value>,
 }
 
-/// The answer to a successful exchange (RFC 8693 section 2.2.1).
+/// The answer to a successful exchange (RFC 8693 section 2.2.1), with what the log knows of it where that was asked for.
 #[expect(clippy::disallowed_methods, reason = "the credential leaves for its caller here")]
-pub(crate) fn issued(issued: &Issued) -> Response {
+pub(crate) fn issued(issued: &Issued, receipt: Option<Value>) -> Response {
     let scope: Vec<_> = issued.scope.iter().map(Name::as_str).collect();
     Json(Success {
         access_token: issued.value.expose(),
@@ -55,6 +57,7 @@ pub(crate) fn issued(issued: &Issued) -> Response {
         session: issued.session,
         issuance_id: issued.issuance,
         per_call: issued.per_call,
+        receipt,
     })
     .into_response()
 }
@@ -177,17 +180,20 @@ mod tests {
     #[tokio::test]
     async fn req_010_req_023_an_issued_credential_says_its_type_end_and_scope() {
         let id = uuid::Uuid::from_u128(7);
-        let answer = issued(&Issued {
-            value: Secret::new("t".to_owned()),
-            issued_type: TokenType::AccessToken,
-            confirmation: None,
-            expires_in: 300,
-            scope: vec!["read".parse().expect("name"), "write".parse().expect("name")],
-            details: Some(json!({"team": ["support"], "type": "jwt"})),
-            session: SessionId(id),
-            issuance: IssuanceId(id),
-            per_call: true,
-        });
+        let answer = issued(
+            &Issued {
+                value: Secret::new("t".to_owned()),
+                issued_type: TokenType::AccessToken,
+                confirmation: None,
+                expires_in: 300,
+                scope: vec!["read".parse().expect("name"), "write".parse().expect("name")],
+                details: Some(json!({"team": ["support"], "type": "jwt"})),
+                session: SessionId(id),
+                issuance: IssuanceId(id),
+                per_call: true,
+            },
+            None,
+        );
         let shown = shown(answer).await;
         insta::assert_snapshot!(shown, @r#"
         200 OK
@@ -288,17 +294,20 @@ mod tests {
         let id = uuid::Uuid::from_u128(7);
         let (dpop, certificate) = (Confirmation::Jkt("t".into()), Confirmation::X5tS256("t".into()));
         for (bound, scheme) in [(Some(dpop), "DPoP"), (Some(certificate), "Bearer"), (None, "Bearer")] {
-            let answer = issued(&Issued {
-                value: Secret::new("t".to_owned()),
-                issued_type: TokenType::AccessToken,
-                confirmation: bound,
-                expires_in: 300,
-                scope: vec![],
-                details: None,
-                session: SessionId(id),
-                issuance: IssuanceId(id),
-                per_call: false,
-            });
+            let answer = issued(
+                &Issued {
+                    value: Secret::new("t".to_owned()),
+                    issued_type: TokenType::AccessToken,
+                    confirmation: bound,
+                    expires_in: 300,
+                    scope: vec![],
+                    details: None,
+                    session: SessionId(id),
+                    issuance: IssuanceId(id),
+                    per_call: false,
+                },
+                None,
+            );
             assert!(shown(answer).await.contains(&format!(r#""token_type": "{scheme}""#)));
         }
     }

@@ -17,7 +17,7 @@ use procura_core::{
     revoke::{self, RevokeRequest},
     uses,
 };
-use procura_wire::{Form, FormFault, Reason, UseReports};
+use procura_wire::{Form, FormFault, Reason, Secret, UseReports};
 
 use super::{
     body,
@@ -43,16 +43,19 @@ pub(crate) async fn token(door: Door, request: Request) -> Response {
         clock.monotonic() - began,
     );
     match answer {
-        Ok(issued) => reply::issued(&issued),
+        Ok((issued, false)) => reply::issued(&issued, None),
+        Ok((issued, true)) => reply::issued(&issued, Some(door.receipt(issued.issuance).await)),
         Err(refusal) => door.refuse(refusal.with(body::challenge(&parts.headers))),
     }
 }
 
-async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Issued, Refusal> {
+/// Answers also whether a receipt is wanted.
+async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<(exchange::Issued, bool), Refusal> {
     door.within_limit()?;
     let mut form = body::form(parts, body).await?;
     let credentials = door.proof(&parts.headers, body::credentials(&parts.headers, &mut form)?)?;
-    let request = TokenRequest::read(&mut form);
+    let receipt = wants_receipt(&mut form);
+    let request = TokenRequest::read(&mut form).and_then(|request| receipt.clone().map(|_| request));
     // Reading ends at the first fault: what is left then is not unknown.
     let names = request.as_ref().map_or_else(|_| Vec::new(), |_| unknown(&form));
     let incoming = Incoming {
@@ -67,7 +70,22 @@ async fn exchange(door: &Door, parts: &Parts, body: Body) -> Result<exchange::Is
     if authenticated && !names.is_empty() {
         tracing::info!(?names, trace_id = door.trace, "unknown parameters ignored");
     }
-    answer
+    Ok((answer?, receipt.unwrap_or(false)))
+}
+
+/// `receipt`: whether the answer says where the record stands in the log.
+fn wants_receipt(form: &mut Form) -> Result<bool, FormFault> {
+    let receipt = form.take("receipt", "false".len())?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a choice is no secret; forms hold nothing else"
+    )]
+    let receipt = receipt.as_ref().map(Secret::expose);
+    match receipt {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(FormFault::of(Reason::ParamMalformed, "receipt")),
+    }
 }
 
 /// `POST /revoke` (RFC 7009).

@@ -10,7 +10,7 @@ use procura_core::{
     identity::PresentedToken,
     ids::{IssuanceId, SessionId},
     judgement::OperatorAction,
-    ledger::StoreError,
+    ledger::{StoreError, Stored},
     operator::{self, Operator},
     possession::Presented,
     rotate, timeline, undo, whois,
@@ -28,16 +28,7 @@ use super::{
 /// `GET /v1/issuances/{id}`
 pub(crate) async fn issuance(door: Door, headers: HeaderMap, Path(id): Path<String>) -> Response {
     let work = async {
-        let operator = door.operator(&headers).await?;
-        let ports = &door.app.ports;
-        let record = match id.parse::<IssuanceId>() {
-            Ok(id) => ports.ledger.record(id).await.map_err(unavailable)?,
-            Err(_) => None,
-        };
-        // Who may read one target's records learns nothing of others: not even whether they exist.
-        let target = record.as_ref().and_then(|record| record.index.target.as_ref());
-        let all = operator::permit(ports, &operator, OperatorAction::ReadLog, None);
-        all.or_else(|_| operator::permit(ports, &operator, OperatorAction::ReadLog, target))?;
+        let record = door.readable(&headers, &id).await?;
         record.as_ref().map(views::record).ok_or(Reason::V1NotFound.into())
     };
     door.json(work.await)
@@ -186,8 +177,23 @@ impl Door {
         Ok(operator::authenticate(&self.app.ports, presented).await?)
     }
 
+    /// A record that the operator behind the token may read; `None` where there is none.
+    pub(super) async fn readable(&self, headers: &HeaderMap, id: &str) -> Result<Option<Stored>, Refusal> {
+        let operator = self.operator(headers).await?;
+        let ports = &self.app.ports;
+        let record = match id.parse::<IssuanceId>() {
+            Ok(id) => ports.ledger.record(id).await.map_err(unavailable)?,
+            Err(_) => None,
+        };
+        // Who may read one target's records learns nothing of others: not even whether they exist.
+        let target = record.as_ref().and_then(|record| record.index.target.as_ref());
+        let all = operator::permit(ports, &operator, OperatorAction::ReadLog, None);
+        all.or_else(|_| operator::permit(ports, &operator, OperatorAction::ReadLog, target))?;
+        Ok(record)
+    }
+
     /// Whether a rule lets the operator behind the bearer token read a target's records, or all.
-    async fn reader(&self, headers: &HeaderMap, target: Option<&Name>) -> Result<(), Refusal> {
+    pub(super) async fn reader(&self, headers: &HeaderMap, target: Option<&Name>) -> Result<(), Refusal> {
         let operator = self.operator(headers).await?;
         Ok(operator::permit(
             &self.app.ports,

@@ -90,4 +90,30 @@ pub(super) const SQL: Sql = Sql {
         DELETE FROM counted
          WHERE ctid = ANY (ARRAY(SELECT ctid FROM counted WHERE ends <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
     last_batch: "SELECT batch AS number FROM writer WHERE id = $1 FOR UPDATE",
+    log: "
+        SELECT origin, epoch, size, root, published, note, fence, until,
+               EXISTS (SELECT 1 FROM pending) AS waiting
+          FROM log",
+    waiting_leaves: "
+        SELECT NULL::bigint AS position, record.id, record.leaf
+          FROM (SELECT id FROM pending WHERE $1::bigint >= 0 ORDER BY id LIMIT $2) AS first
+          JOIN record ON record.id = first.id
+         ORDER BY record.id",
+    index_leaves: Some(
+        "WITH given AS (SELECT text::uuid AS id, ordinality
+                          FROM json_array_elements_text($1::json) WITH ORDINALITY AS ids (text, ordinality)),
+              taken AS (DELETE FROM pending WHERE id IN (SELECT id FROM given) RETURNING id)
+         INSERT INTO leaf (position, id)
+         SELECT $2 + given.ordinality - 1, given.id
+           FROM given
+           JOIN taken ON taken.id = given.id",
+    ),
+    leaf_index: "SELECT position AS number FROM leaf WHERE id = $1",
+    leaves: "
+        SELECT leaf.position, record.id, record.leaf
+          FROM leaf
+          JOIN record ON record.id = leaf.id
+         WHERE leaf.position >= $1
+         ORDER BY leaf.position
+         LIMIT $2",
 };

@@ -83,4 +83,17 @@ pub(super) const SQL: Sql = Sql {
         DELETE FROM counted
          WHERE (key, ends) IN (SELECT key, ends FROM counted WHERE ends <= $1 LIMIT $2)",
     last_batch: "SELECT batch AS number FROM writer WHERE id = $1",
+    log: "
+        SELECT origin, epoch, size, root, published, note, fence, until,
+               EXISTS (SELECT 1 FROM record WHERE rowid > log.size) AS waiting
+          FROM log",
+    waiting_leaves: "SELECT rowid - 1 AS position, id, leaf FROM record WHERE rowid > $1 ORDER BY rowid LIMIT $2",
+    index_leaves: None,
+    leaf_index: "SELECT rowid - 1 AS number FROM record WHERE id = $1 AND rowid <= (SELECT size FROM log)",
+    leaves: "
+        SELECT rowid - 1 AS position, id, leaf
+          FROM record
+         WHERE rowid > $1 AND rowid <= (SELECT size FROM log)
+         ORDER BY rowid
+         LIMIT $2",
 };

@@ -14,6 +14,7 @@ use procura_contract::{
 };
 use procura_core::{
     Timestamp,
+    ids::IssuanceId,
     ledger::{AppendError, Conditions, Ledger},
     ports::{BoxFuture, Clock, Entropy},
 };
@@ -50,6 +51,23 @@ pub(crate) fn quiet() -> (Arc<dyn Clock>, Arc<dyn Entropy>, OnFatal) {
         Arc::new(CountingEntropy::starting_at(start)),
         Arc::new(|problem: &str| panic!("fatal: {problem}")),
     )
+}
+
+/// Appends so many records one after another.
+pub(crate) async fn append_many(ledger: &dyn Ledger, count: usize) -> Vec<IssuanceId> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        let entry = entry(1);
+        ids.push(entry.id);
+        ledger.append(entry, Conditions::default()).await.expect("appended");
+    }
+    ids
+}
+
+/// The exact bytes of a record.
+pub(crate) async fn leaf_of(ledger: &dyn Ledger, id: IssuanceId) -> String {
+    let record = ledger.record(id).await.expect("read").expect("there");
+    record.leaf.get().to_owned()
 }
 
 /// Appends a record, counted when it is about to be queued.

@@ -20,6 +20,7 @@ mod keeper;
 mod key_rotation;
 mod kinds;
 mod library;
+mod log;
 mod mcp;
 mod mtls;
 mod outage;
@@ -117,6 +118,8 @@ fn main() -> ExitCode {
         upstream::keycloak_exchanges_a_users_token_and_nobody_else_gets_it,
         upstream::github_gives_tokens_for_the_repositories_that_were_asked_for_until_the_session_ends,
         upstream::oidc_provider_issues_to_a_client_that_signs_and_revokes_what_it_can,
+        log::every_record_is_under_a_signed_and_anchored_checkpoint_and_proved,
+        log::a_store_that_went_back_is_refused_until_an_operator_acknowledges_it,
         mcp::every_client_reaches_the_rows_that_only_its_user_may_see,
         mcp::the_mcp_server_wants_a_token_and_says_from_whom,
         mcp::the_log_names_everything_for_the_first_call_and_for_cached_ones,

@@ -1,7 +1,7 @@
 use procura_identity::BundleSource;
 
 use super::*;
-use crate::config::ConfigError;
+use crate::config::{Anchor, ConfigError};
 
 const GOOD: &str = r#"
 issuer = "https://broker.example.com"
@@ -13,6 +13,10 @@ plain_http_on_loopback = true
 sqlite = "procura.sqlite"
 [keys.token]
 source = "own:keys.json"
+[keys.log]
+source = "own:log.json"
+[log]
+anchor = { file = "anchor/log.jsonl" }
 [sources.own]
 kind = "file"
 root = "secrets"
@@ -82,7 +86,7 @@ fn a_key_that_seals_is_a_reference_like_the_others() {
     assert_eq!(config.seal_keys.as_deref(), Some("own:seal.json"));
     assert_eq!(
         mistakes(&with("owm:seal.json")),
-        "procura.toml:12: keys.seal.source: there is no [sources.owm]"
+        "procura.toml:16: keys.seal.source: there is no [sources.owm]"
     );
 }
 
@@ -98,17 +102,17 @@ kubernetes = { role = "r", token_file = "token" }
 mounts = { "/kv" = 2 }
 "#;
     insta::assert_snapshot!(mistakes(&format!("{GOOD}{vault}")), @r#"
-    procura.toml:15: [sources.vault] address: secrets are sent over https only (plain http on loopback excepted)
-    procura.toml:15: [sources.vault] approle, kubernetes: name one way to log in only
-    procura.toml:15: [sources.vault] namespace: "team/" is no path of a namespace, such as team or team/prod
-    procura.toml:15: [sources.vault] mounts: "/kv" is no path of a mount
-    procura.toml:15: [sources.vault] approle.secret_id_file is missing
-    procura.toml:15: [sources.vault] approle.mount: "auth/approle" is no path of an auth method, such as approle (without auth/)
+    procura.toml:19: [sources.vault] address: secrets are sent over https only (plain http on loopback excepted)
+    procura.toml:19: [sources.vault] approle, kubernetes: name one way to log in only
+    procura.toml:19: [sources.vault] namespace: "team/" is no path of a namespace, such as team or team/prod
+    procura.toml:19: [sources.vault] mounts: "/kv" is no path of a mount
+    procura.toml:19: [sources.vault] approle.secret_id_file is missing
+    procura.toml:19: [sources.vault] approle.mount: "auth/approle" is no path of an auth method, such as approle (without auth/)
     "#);
     let more = vault.replace("role_id", "roleid");
-    insta::assert_snapshot!(mistakes(&format!("{GOOD}{more}")), @"procura.toml:15: unknown field `roleid`, expected one of `mount`, `role_id`, `secret_id_file`");
+    insta::assert_snapshot!(mistakes(&format!("{GOOD}{more}")), @"procura.toml:19: unknown field `roleid`, expected one of `mount`, `role_id`, `secret_id_file`");
     let other = vault.replace("kind = \"vault\"", "kind = \"chest\"");
-    insta::assert_snapshot!(mistakes(&format!("{GOOD}{other}")), @"procura.toml:16: unknown variant `chest`, expected one of `file`, `vault`, `aws`");
+    insta::assert_snapshot!(mistakes(&format!("{GOOD}{other}")), @"procura.toml:20: unknown variant `chest`, expected one of `file`, `vault`, `aws`");
 }
 
 #[test]
@@ -199,17 +203,65 @@ bundle_file = "bundle.json"
 bundle_endpoint = "https://spire.example.org/bundle"
 "#;
     insta::assert_snapshot!(mistakes(&format!("{GOOD}{more}")), @r#"
-    procura.toml:16: proxy.from: "0.0.0.0/0" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
-    procura.toml:16: proxy.from: "proxy.example.com" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
-    procura.toml:16: proxy.from: "10.0.0.0/33" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
-    procura.toml:17: proxy.client_certificate_header is the name of a header, such as Client-Cert (RFC 9440)
-    procura.toml:19: spiffe.one.trust_domain: "Example.org" is no trust domain, such as example.org
-    procura.toml:20: spiffe.one.bundle_endpoint is an https URL without user
-    procura.toml:24: [spiffe.two] names one of bundle_endpoint and bundle_file
-    procura.toml:25: spiffe.two.trust_domain: example.org stands here twice
+    procura.toml:20: proxy.from: "0.0.0.0/0" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
+    procura.toml:20: proxy.from: "proxy.example.com" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
+    procura.toml:20: proxy.from: "10.0.0.0/33" is no address or network of proxies, such as 10.0.0.7 or 10.0.0.0/8
+    procura.toml:21: proxy.client_certificate_header is the name of a header, such as Client-Cert (RFC 9440)
+    procura.toml:23: spiffe.one.trust_domain: "Example.org" is no trust domain, such as example.org
+    procura.toml:24: spiffe.one.bundle_endpoint is an https URL without user
+    procura.toml:28: [spiffe.two] names one of bundle_endpoint and bundle_file
+    procura.toml:29: spiffe.two.trust_domain: example.org stands here twice
     "#);
     let nothing = mistakes(&format!("{GOOD}\n[proxy]\nfrom = [\"10.0.0.7\"]\n"));
-    insta::assert_snapshot!(nothing, @"procura.toml:16: [proxy] names in from who is believed, and what is: client_certificate_header, forwarded_for");
+    insta::assert_snapshot!(nothing, @"procura.toml:20: [proxy] names in from who is believed, and what is: client_certificate_header, forwarded_for");
     let unknown = mistakes(&format!("{GOOD}\n[proxy]\nfrom = [\"10.0.0.7\"]\ntrust = true\n"));
-    insta::assert_snapshot!(unknown, @"procura.toml:17: unknown field `trust`, expected one of `from`, `client_certificate_header`, `forwarded_for`");
+    insta::assert_snapshot!(unknown, @"procura.toml:21: unknown field `trust`, expected one of `from`, `client_certificate_header`, `forwarded_for`");
+}
+
+#[test]
+fn the_log_needs_an_anchor_and_keys() {
+    let config = check(GOOD, Path::new("/etc/procura")).expect("config");
+    assert_eq!(config.log.keys, "own:log.json");
+    assert_eq!(config.log.anchor, Anchor::File("/etc/procura/anchor/log.jsonl".into()));
+    let without = GOOD
+        .replace("[keys.log]\nsource = \"own:log.json\"\n", "")
+        .replace("[log]\nanchor = { file = \"anchor/log.jsonl\" }\n", "");
+    insta::assert_snapshot!(mistakes(&without), @"
+    procura.toml: there is no [keys.log]: name the source of the keys that sign the log; make them with `procura keys new FILE --algorithm ed25519`
+    procura.toml: there is no [log]: name an anchor = { file = \"…\" } on another volume than the store's, or an anchor = { s3 = … }
+    ");
+}
+
+#[test]
+fn a_bucket_is_an_anchor_too_and_its_mistakes_are_listed() {
+    let with = |anchor: &str| GOOD.replace("{ file = \"anchor/log.jsonl\" }", anchor);
+    let bucket = "{ s3 = { endpoint = \"https://s3.example.com\", region = \"eu-1\", bucket = \"notes\", \
+                  prefix = \"procura/one\", credentials = \"own:bucket.json\" } }";
+    let config = check(&with(bucket), Path::new("/")).expect("config");
+    let Anchor::S3(found) = config.log.anchor else {
+        panic!("a bucket")
+    };
+    assert_eq!(
+        (found.bucket.as_str(), found.credentials.as_str()),
+        ("notes", "own:bucket.json")
+    );
+    let wrong = bucket
+        .replace("https://s3", "http://s3")
+        .replace("\"notes\"", "\"no/tes\"")
+        .replace("procura/one", "../one")
+        .replace("own:bucket", "owm:bucket");
+    insta::assert_snapshot!(mistakes(&with(&wrong)), @"
+    procura.toml:14: log.anchor.s3.credentials: there is no [sources.owm]
+    procura.toml:14: log.anchor.s3.endpoint: write https://HOST (http at a literal loopback address only), without a path
+    procura.toml:14: log.anchor.s3.bucket: no name of a bucket
+    procura.toml:14: log.anchor.s3.prefix: parts of letters, digits, dots, - and _ with a slash between them
+    ");
+    let both = "{ file = \"a\", s3 = { endpoint = \"https://s\", region = \"r\", bucket = \"bbb\", prefix = \"p\", \
+                credentials = \"own:c\" } }";
+    for bad in ["{}", both] {
+        assert_eq!(
+            mistakes(&with(bad)),
+            "procura.toml:14: [log] anchor names one of file and s3"
+        );
+    }
 }
