@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use procura_wire::Name;
+
 use super::{Expr, Scope};
 use crate::{
     ids::IssuanceId,
@@ -34,22 +36,26 @@ pub async fn search(ledger: &dyn Ledger, expr: &Expr, scope: &Scope, page: Page)
     };
     let mut all = Found::default();
     for target in targets {
-        // The target leads: an index of persons or sessions would lead past records of other targets.
-        let of_target = Filter {
-            target: Some(target.clone()),
-            subject: None,
-            subject_begin: None,
-            actor: None,
-            session: None,
-            about: None,
-            ..bounds.clone()
-        };
-        let found = walk(ledger, expr, of_target, page).await?;
+        let found = walk(ledger, expr, of_target(&bounds, target), page).await?;
         all.records
             .extend(found.records.into_iter().filter(|stored| scope.covers(stored)));
         all.next = all.next.max(found.next);
     }
     Ok(cut(all, page.limit))
+}
+
+/// The target leads: an index of persons or sessions would lead past records of other targets, and where a walk ends
+/// would tell of them.
+pub(super) fn of_target(bounds: &Filter, target: &Name) -> Filter {
+    Filter {
+        target: Some(target.clone()),
+        subject: None,
+        subject_begin: None,
+        actor: None,
+        session: None,
+        about: None,
+        ..bounds.clone()
+    }
 }
 
 /// What is older than where one of the walks ended is left to the next page.

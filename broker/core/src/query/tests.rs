@@ -323,3 +323,17 @@ fn the_page_about_questions_names_every_field_and_its_questions_are_read() {
         assert!(page.contains(&shown), "{shown}");
     }
 }
+
+#[test]
+fn attack_199_the_target_alone_leads_for_a_reader_of_some_targets() {
+    let id = "01a1f8b4-75a2-7ae1-a334-823918859ccf";
+    let people = "subject = corp/alice and subject = corp/* and actor = corp/bot and target = api";
+    let bounds = parsed(&format!("{people} and session = {id} and about = {id} and at >= -1h")).bounds();
+    assert!(bounds.subject.is_some() && bounds.subject_begin.is_some() && bounds.about.is_some());
+    let led = Filter {
+        target: "db".parse().ok(),
+        since: bounds.since,
+        ..Filter::default()
+    };
+    assert_eq!(search::of_target(&bounds, &"db".parse().expect("name")), led);
+}
