@@ -141,7 +141,40 @@ impl Notary for LogKeys {
     }
 }
 
+/// Public keys that an auditor was given.
+pub(crate) struct Verifiers(Vec<Known>);
+
+impl Verifiers {
+    /// Reads `vkey` lines (C2SP signed-note). Without any, nobody looks whose signatures they are.
+    ///
+    /// # Errors
+    ///
+    /// Which one is none of an Ed25519 key.
+    pub(crate) fn parse(lines: &[String]) -> Result<Self, String> {
+        let malformed = |line: &String| format!("{line}: it is no verifier key NAME+HASH+KEY of an Ed25519 key");
+        let known = |line: &String| Known::parse(line).ok_or_else(|| malformed(line));
+        lines.iter().map(known).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The text of a note that one of the keys signed under that name; of any note, where there are no keys.
+    ///
+    /// # Errors
+    ///
+    /// The note is malformed, or none of them signed it.
+    pub(crate) fn open(&self, name: &str, note: &str) -> Result<String, String> {
+        let note = Note::from_bytes(note.as_bytes()).map_err(|_| "it is no signed note".to_owned())?;
+        if !self.0.is_empty() {
+            let of_name = self.0.iter().filter(|known| known.name == name).cloned();
+            let known = VerifierList::new(of_name.map(|known| Box::new(known) as Box<dyn Verifier>).collect());
+            note.verify(&known)
+                .map_err(|_| format!("no given key of {name} signed it"))?;
+        }
+        String::from_utf8(note.text().to_vec()).map_err(|_| "it is no signed note".to_owned())
+    }
+}
+
 /// A key under a name.
+#[derive(Clone)]
 struct Known {
     name: String,
     id: u32,
@@ -149,6 +182,18 @@ struct Known {
 }
 
 impl Known {
+    fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.splitn(3, '+');
+        let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
+        let encoded = STANDARD.decode(key).ok()?;
+        let known = Self {
+            name: name.to_owned(),
+            id: key_id(name, &encoded),
+            public: encoded.strip_prefix(&[ED25519_NOTE])?.to_vec(),
+        };
+        (known.public.len() == 32 && format!("{:08x}", known.id) == id).then_some(known)
+    }
+
     fn of(name: &str, key: &Key) -> Self {
         Self {
             name: name.to_owned(),

@@ -6,7 +6,7 @@ use procura_core::{
     Timestamp,
     ids::IssuanceId,
     ledger::StoreError,
-    log::{EMPTY_HASH, Epoch, Grown, Hash, IntegratorClaim, LeafRecord, LogStore, TileKey, Tree},
+    log::{EMPTY_HASH, Epoch, Grown, Hash, IntegratorClaim, KeptLeaf, LeafRecord, LogStore, TileKey, Tree},
     ports::BoxFuture,
 };
 use sqlx::{FromRow, SqlSafeStr};
@@ -87,6 +87,15 @@ struct LeafRow {
     position: Option<i64>,
     id: Uuid,
     leaf: String,
+}
+
+/// The same with what it commits to.
+#[derive(FromRow)]
+struct KeptRow {
+    #[sqlx(flatten)]
+    leaf: LeafRow,
+    salt: Option<Vec<u8>>,
+    clear: Option<String>,
 }
 
 impl<D: Db> Batch<'_, D> {
@@ -189,6 +198,15 @@ fn in_order(rows: Vec<LeafRow>, first: u64) -> Result<Vec<LeafRecord>, StoreErro
     Ok(records)
 }
 
+fn kept(record: LeafRecord, side: (Option<Vec<u8>>, Option<String>)) -> Result<KeptLeaf, StoreError> {
+    let side = match side {
+        (None, None) => None,
+        (Some(salt), Some(clear)) => Some((salt.try_into().map_err(|_| inconsistent("a salt"))?, clear)),
+        _ => return Err(inconsistent("half of what a record commits to")),
+    };
+    Ok(KeptLeaf { record, side })
+}
+
 impl<D: Db> Store<D> {
     async fn log_write(&self, write: LogWrite) -> Result<bool, StoreError> {
         match self.write(Write::Log(Box::new(write))).await? {
@@ -276,10 +294,14 @@ impl<D: Db> LogStore for Store<D> {
         })
     }
 
-    fn leaves(&self, first: u64, count: u32) -> BoxFuture<'_, Result<Vec<LeafRecord>, StoreError>> {
+    fn leaves(&self, first: u64, count: u32) -> BoxFuture<'_, Result<Vec<KeptLeaf>, StoreError>> {
         Box::pin(async move {
             let args = vec![number(first), i64::from(count).into()];
-            in_order(self.rows(D::SQL.leaves.into_sql_str(), args).await?, first)
+            let rows = self.rows::<KeptRow>(D::SQL.leaves.into_sql_str(), args).await?;
+            let (leaves, sides): (Vec<_>, Vec<_>) =
+                rows.into_iter().map(|row| (row.leaf, (row.salt, row.clear))).unzip();
+            let records = in_order(leaves, first)?.into_iter();
+            records.zip(sides).map(|(record, side)| kept(record, side)).collect()
         })
     }
 

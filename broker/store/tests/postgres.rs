@@ -24,7 +24,7 @@ use procura_contract::{
 use procura_core::{
     ids::IssuanceId,
     ledger::{AppendError, Conditions, Ledger, StoreError},
-    log::LogStore,
+    log::{KeptLeaf, LogStore},
     ports::BoxFuture,
     query::Follower,
 };
@@ -106,7 +106,7 @@ impl LogUnderTest for Database {
         Box::pin(append_many(&*self.ledger, count))
     }
 
-    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, String> {
+    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, KeptLeaf> {
         Box::pin(leaf_of(&*self.ledger, id))
     }
 }

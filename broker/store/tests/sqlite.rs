@@ -24,7 +24,7 @@ use procura_contract::{
 use procura_core::{
     ids::IssuanceId,
     ledger::{AppendError, Conditions, EndedBy, Event, Ledger, Outcome, StoreError},
-    log::LogStore,
+    log::{KeptLeaf, LogStore},
     ports::BoxFuture,
 };
 use procura_store::{OpenError, SqliteLedger, sqlite};
@@ -90,7 +90,7 @@ impl LogUnderTest for File {
         Box::pin(append_many(&*self.ledger, count))
     }
 
-    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, String> {
+    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, KeptLeaf> {
         Box::pin(leaf_of(&*self.ledger, id))
     }
 }

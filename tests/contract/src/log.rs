@@ -11,7 +11,7 @@ use procura_core::{
     Timestamp,
     ids::{IssuanceId, ReplicaId},
     ledger::StoreError,
-    log::{EMPTY_HASH, Epoch, Grown, IntegratorClaim, LeafRecord, LogStore, TileKey, Tree},
+    log::{EMPTY_HASH, Epoch, Grown, IntegratorClaim, KeptLeaf, LeafRecord, LogStore, TileKey, Tree},
     ports::BoxFuture,
 };
 use tokio::sync::Notify;
@@ -249,10 +249,11 @@ impl LogStore for MemoryLog {
         })
     }
 
-    fn leaves(&self, first: u64, count: u32) -> BoxFuture<'_, Result<Vec<LeafRecord>, StoreError>> {
+    fn leaves(&self, first: u64, count: u32) -> BoxFuture<'_, Result<Vec<KeptLeaf>, StoreError>> {
         self.call(move |kept| {
             let leaves = kept.records.iter().take(size(kept.tree.size));
-            leaves.skip(size(first)).take(count as usize).cloned().collect()
+            let leaves = leaves.skip(size(first)).take(count as usize).cloned();
+            leaves.map(|record| KeptLeaf { record, side: None }).collect()
         })
     }
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use procura_core::{
     ids::{IssuanceId, ReplicaId},
-    log::{Epoch, Growing, Grown, IntegratorClaim, LogStore, Tiles},
+    log::{Epoch, Growing, Grown, IntegratorClaim, KeptLeaf, LogStore, Tiles},
     ports::BoxFuture,
 };
 
@@ -20,8 +20,8 @@ pub trait LogUnderTest: Send + Sync {
     /// Appends so many records one after another.
     fn append(&self, count: usize) -> BoxFuture<'_, Vec<IssuanceId>>;
 
-    /// The exact bytes of a record.
-    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, String>;
+    /// A record, as the ledger has it.
+    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, KeptLeaf>;
 }
 
 const LEASE: i64 = 5;
@@ -81,10 +81,10 @@ pub async fn records_become_leaves_in_one_order_without_gaps(store: &mut impl Lo
     assert_eq!((tree.size, tree.waiting), (603, false));
     assert_eq!(log.waiting(603, 10).await, Ok(vec![]));
     let leaves = log.leaves(0, 1000).await.expect("leaves");
-    let mut ids: Vec<_> = leaves.iter().map(|leaf| leaf.id).collect();
+    let mut ids: Vec<_> = leaves.iter().map(|leaf| leaf.record.id).collect();
     for (index, leaf) in leaves.iter().enumerate().step_by(100) {
-        assert_eq!(log.index_of(leaf.id).await, Ok(Some(index as u64)));
-        assert_eq!(leaf.leaf, store.leaf(leaf.id).await);
+        assert_eq!(log.index_of(leaf.record.id).await, Ok(Some(index as u64)));
+        assert_eq!(*leaf, store.leaf(leaf.record.id).await);
     }
     assert_eq!(log.leaves(600, 2).await.expect("leaves"), leaves[600..602]);
     ids.sort();

@@ -7,7 +7,11 @@ use procura_contract::{
     log::{Faults, MemoryLog},
     log_suite::LogUnderTest,
 };
-use procura_core::{ids::IssuanceId, log::LogStore, ports::BoxFuture};
+use procura_core::{
+    ids::IssuanceId,
+    log::{KeptLeaf, LogStore},
+    ports::BoxFuture,
+};
 
 struct Memory(Arc<MemoryLog>);
 
@@ -26,10 +30,11 @@ impl LogUnderTest for Memory {
         Box::pin(async { ids })
     }
 
-    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, String> {
+    fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, KeptLeaf> {
         let records = self.0.backup().records;
         let found = records.into_iter().find(|record| record.id == id);
-        Box::pin(async { found.map(|record| record.leaf).unwrap_or_default() })
+        let record = found.expect("appended");
+        Box::pin(async { KeptLeaf { record, side: None } })
     }
 }
 

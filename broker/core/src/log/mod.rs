@@ -21,8 +21,8 @@ pub use epoch::OpenError;
 pub use head::{Head, Link, MalformedNote, Statement, origin};
 pub use integrate::run;
 pub use ports::{
-    Anchor, AnchorError, Anchored, Epoch, Grown, IntegratorClaim, LeafRecord, LogStore, Notary, NotaryError, TileData,
-    Tree,
+    Anchor, AnchorError, Anchored, Epoch, Grown, IntegratorClaim, KeptLeaf, LeafRecord, LogStore, Notary, NotaryError,
+    TileData, Tree,
 };
 pub use proof::{Proof, ProofError, Receipt};
 pub use state::{Contradiction, Problem, Progress};

@@ -40,6 +40,15 @@ pub struct LeafRecord {
     pub leaf: String,
 }
 
+/// A leaf with what it commits to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLeaf {
+    /// The record.
+    pub record: LeafRecord,
+    /// Salt and clear text of its commitment; `None` once erased.
+    pub side: Option<([u8; 32], String)>,
+}
+
 /// A tile of hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TileData {
@@ -125,7 +134,7 @@ pub trait LogStore: Send + Sync {
     fn index_of(&self, id: IssuanceId) -> BoxFuture<'_, Result<Option<u64>, StoreError>>;
 
     /// So many leaves from an index on, in the order of their indexes.
-    fn leaves(&self, first: u64, count: u32) -> BoxFuture<'_, Result<Vec<LeafRecord>, StoreError>>;
+    fn leaves(&self, first: u64, count: u32) -> BoxFuture<'_, Result<Vec<KeptLeaf>, StoreError>>;
 
     /// Ends when this process has appended a record since it ended last.
     fn appended(&self) -> BoxFuture<'_, ()>;

@@ -93,6 +93,7 @@ impl World {
     /// The sizes of all checkpoints of the last epoch, which are of one tree: the store's.
     pub(crate) async fn sizes(&self) -> Vec<u64> {
         let leaves = self.store.leaves(0, u32::MAX).await.expect("leaves");
+        let leaves: Vec<_> = leaves.into_iter().map(|leaf| leaf.record).collect();
         assert_one_tree(&self.anchor.notes(), &leaves)
     }
 }

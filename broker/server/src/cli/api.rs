@@ -180,7 +180,7 @@ async fn answered(request: RequestBuilder) -> Result<Response, Failure> {
     Err(refusal(status, &response.bytes().await.map_err(away)?))
 }
 
-fn away(error: reqwest::Error) -> Failure {
+pub(super) fn away(error: reqwest::Error) -> Failure {
     let cause = std::error::Error::source(&error)
         .map(|cause| format!(": {cause}"))
         .unwrap_or_default();

@@ -2,11 +2,13 @@
 
 mod api;
 mod exchange;
+mod export;
 mod failure;
 pub(crate) mod keys;
 mod leases;
 mod policy;
 pub(crate) mod print;
+mod progress;
 mod recorded;
 mod records;
 mod rotate;
@@ -15,6 +17,7 @@ mod show;
 mod tail;
 mod timeline;
 mod tools;
+mod verify;
 mod whois;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -190,6 +193,9 @@ mod tests {
             "procura log tail target=db",
             "procura serve --config procura.toml --new-log-epoch",
             "procura keys new log.json --algorithm ed25519",
+            "procura log verify log.jsonl --against anchor.txt --key a+00000000+b --json",
+            "procura log verify",
+            "procura log export --format jsonl --out log.jsonl",
             "procura log list --subject dev/alice --outcome refused --since 2026-11-20T09:00:00Z --limit 5",
             &format!("procura log show {id} --url https://broker.example.com --token-file t"),
         ] {

@@ -5,9 +5,11 @@ use serde_json::Value;
 use super::{
     Failure,
     api::Connection,
+    export::Export,
     print, show,
     tail::{self, Tail},
     timeline,
+    verify::Verify,
 };
 
 /// `procura session …`
@@ -30,6 +32,10 @@ pub(crate) enum Log {
     Tail(Tail),
     /// Shows a record and verifies its commitment
     Show(One),
+    /// Writes the whole log into a file that anybody can verify
+    Export(Export),
+    /// Recomputes an export, or the live log: every record, the tree over them, its checkpoints
+    Verify(Verify),
 }
 
 /// One thing by its id.
@@ -210,6 +216,8 @@ pub(crate) async fn log(command: Log) -> Result<(), Failure> {
     match command {
         Log::List(list) => list.run().await,
         Log::Tail(tail) => tail.run().await,
+        Log::Export(command) => super::export::run(command).await,
+        Log::Verify(command) => super::verify::run(command).await,
         Log::Show(one) => {
             let answer = one
                 .output

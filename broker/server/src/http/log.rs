@@ -9,7 +9,7 @@ use axum::{
 };
 use procura_core::{
     ids::IssuanceId,
-    log::{Hash, ProofError, TILE_WIDTH, Tree},
+    log::{Hash, KeptLeaf, ProofError, TILE_WIDTH, Tree},
 };
 use procura_wire::Reason;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ pub(crate) async fn proof(door: Door, headers: HeaderMap, Path(id): Path<String>
 }
 
 impl Door {
-    async fn tree(&self) -> Result<Tree, Refusal> {
+    pub(super) async fn tree(&self) -> Result<Tree, Refusal> {
         self.app.log.store.tree().await.map_err(unavailable)
     }
 
@@ -120,10 +120,10 @@ impl Door {
         let first = place.number * TILE_WIDTH;
         let leaves = self.app.log.store.leaves(first, place.width.into()).await;
         let mut body = Vec::new();
-        for leaf in leaves.map_err(unavailable)? {
-            let length = u16::try_from(leaf.leaf.len()).map_err(|_| Reason::ServerError)?;
+        for KeptLeaf { record, .. } in leaves.map_err(unavailable)? {
+            let length = u16::try_from(record.leaf.len()).map_err(|_| Reason::ServerError)?;
             body.extend_from_slice(&length.to_be_bytes());
-            body.extend_from_slice(leaf.leaf.as_bytes());
+            body.extend_from_slice(record.leaf.as_bytes());
         }
         Ok(body)
     }

@@ -1,6 +1,7 @@
 //! The broker over HTTP: one public listener and one for its administrator.
 
 mod admin;
+mod archive;
 mod asked;
 pub(crate) mod body;
 mod certificates;
@@ -108,6 +109,7 @@ fn api() -> Router<Arc<App>> {
         .route("/issuances/stream", get(questions::stream))
         .route("/issuances/{id}", get(v1::issuance))
         .route("/issuances/{id}/proof", get(log::proof))
+        .route("/log/export", get(archive::export))
         .route("/bundles/{digest}", get(v1::bundle))
         .route("/sessions", get(v1::sessions))
         .route("/sessions/{id}", get(v1::session).delete(v1::end_session))

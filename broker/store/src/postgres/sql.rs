@@ -110,9 +110,10 @@ pub(super) const SQL: Sql = Sql {
     ),
     leaf_index: "SELECT position AS number FROM leaf WHERE id = $1",
     leaves: "
-        SELECT leaf.position, record.id, record.leaf
+        SELECT leaf.position, record.id, record.leaf, side.salt, side.clear
           FROM leaf
           JOIN record ON record.id = leaf.id
+          LEFT JOIN side ON side.id = leaf.id
          WHERE leaf.position >= $1
          ORDER BY leaf.position
          LIMIT $2",

@@ -91,9 +91,10 @@ pub(super) const SQL: Sql = Sql {
     index_leaves: None,
     leaf_index: "SELECT rowid - 1 AS number FROM record WHERE id = $1 AND rowid <= (SELECT size FROM log)",
     leaves: "
-        SELECT rowid - 1 AS position, id, leaf
+        SELECT record.rowid - 1 AS position, record.id, leaf, salt, clear
           FROM record
-         WHERE rowid > $1 AND rowid <= (SELECT size FROM log)
-         ORDER BY rowid
+          LEFT JOIN side ON side.id = record.id
+         WHERE record.rowid > $1 AND record.rowid <= (SELECT size FROM log)
+         ORDER BY record.rowid
          LIMIT $2",
 };

@@ -16,6 +16,7 @@ use procura_core::{
     Timestamp,
     ids::IssuanceId,
     ledger::{AppendError, Conditions, Ledger},
+    log::{KeptLeaf, LeafRecord},
     ports::{BoxFuture, Clock, Entropy},
 };
 use procura_store::OnFatal;
@@ -65,9 +66,13 @@ pub(crate) async fn append_many(ledger: &dyn Ledger, count: usize) -> Vec<Issuan
 }
 
 /// The exact bytes of a record.
-pub(crate) async fn leaf_of(ledger: &dyn Ledger, id: IssuanceId) -> String {
-    let record = ledger.record(id).await.expect("read").expect("there");
-    record.leaf.get().to_owned()
+pub(crate) async fn leaf_of(ledger: &dyn Ledger, id: IssuanceId) -> KeptLeaf {
+    let stored = ledger.record(id).await.expect("read").expect("there");
+    let leaf = stored.leaf.get().to_owned();
+    KeptLeaf {
+        record: LeafRecord { id, leaf },
+        side: stored.side.map(|(salt, clear)| (salt, clear.get().to_owned())),
+    }
 }
 
 /// Appends a record, counted when it is about to be queued.

@@ -79,6 +79,7 @@ async fn replicas_that_take_the_lease_from_each_other_all_the_time_make_one_tree
     stop.add_permits(100);
     running.join_all().await;
     let leaves = database.ledger.leaves(0, 1000).await.expect("leaves");
+    let leaves: Vec<_> = leaves.into_iter().map(|leaf| leaf.record).collect();
     let mut found: Vec<_> = leaves.iter().map(|leaf| leaf.id).collect();
     found.sort();
     ids.sort();

@@ -1,0 +1,250 @@
+//! `procura log verify`: an export, or the live log, recomputed from its first record to its last checkpoint.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use procura_core::{
+    archive::{self, Found, Walk},
+    log::{Head, Statement},
+};
+use procura_wire::Digest;
+use serde_json::json;
+
+use super::{
+    Failure,
+    api::{Connection, away},
+    progress::Progress,
+};
+use crate::notary::Verifiers;
+
+/// What is read at once, bytes.
+const CHUNK: usize = 4 << 20;
+/// Longest line, bytes: leaf and clear text have at most 60 KiB each.
+const MAX_LINE: usize = 1 << 20;
+
+/// `procura log verify`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// What `procura log export` wrote; without it the log of the broker is read
+    file: Option<PathBuf>,
+    /// A checkpoint that you kept, or the anchor's file with all of them: finds what was cut off at the end
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// The log's public key, `NAME+HASH+KEY`; without it nobody looks whose signatures they are
+    #[arg(long = "key", value_name = "VKEY")]
+    keys: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Prints the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verifies and reports.
+pub(crate) async fn run(command: Verify) -> Result<(), Failure> {
+    let verifiers = Verifiers::parse(&command.keys).map_err(Failure::usage)?;
+    let kept = match &command.against {
+        Some(path) => kept(path, &verifiers)?,
+        None => Vec::new(),
+    };
+    let mut report = Report {
+        against: kept.len(),
+        signatures: !command.keys.is_empty(),
+        verifying: Verifying {
+            walk: Walk::against(kept.into_iter().map(|head| (head.size, digest(&head))).collect()),
+            waiting: Vec::new(),
+            verifiers,
+        },
+        found: None,
+    };
+    let verified = match &command.file {
+        Some(path) => file(path, &mut report.verifying)?,
+        None => live(&command.connection, &mut report.verifying).await?,
+    };
+    report.found = verified.err();
+    report.print(command.json)
+}
+
+fn file(path: &Path, verifying: &mut Verifying) -> Result<Result<(), Found>, Failure> {
+    let failed = |error| Failure::usage(format!("{}: {error}", path.display()));
+    let mut file = File::open(path).map_err(failed)?;
+    let progress = Progress::new(file.metadata().map_err(failed)?.len());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = file.read(&mut chunk).map_err(failed)?;
+        if read == 0 {
+            return Ok(verifying.end());
+        }
+        progress.add(read);
+        if let Err(found) = verifying.feed(&chunk[..read]) {
+            return Ok(Err(found));
+        }
+    }
+}
+
+async fn live(connection: &Connection, verifying: &mut Verifying) -> Result<Result<(), Found>, Failure> {
+    let mut export = connection.open()?.pieces("/log/export", &[], None).await?;
+    let progress = Progress::unknown();
+    let mut gathered = Vec::new();
+    while let Some(bytes) = export.chunk().await.map_err(away)? {
+        progress.add(bytes.len());
+        gathered.extend_from_slice(&bytes);
+        if gathered.len() >= CHUNK
+            && let Err(found) = verifying.feed(&std::mem::take(&mut gathered))
+        {
+            return Ok(Err(found));
+        }
+    }
+    Ok(verifying.feed(&gathered).and_then(|()| verifying.end()))
+}
+
+/// The checkpoints of a file of notes, one after another, of the epoch that is the last in it.
+fn kept(path: &Path, verifiers: &Verifiers) -> Result<Vec<Head>, Failure> {
+    let failed = |problem: String| Failure::usage(format!("{}: {problem}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let mut heads: Vec<Head> = Vec::new();
+    for note in notes(&text) {
+        let statement = Statement::parse_unverified(note).map_err(|error| failed(error.to_string()))?;
+        let name = statement.head().origin.clone();
+        verifiers.open(&name, note).map_err(failed)?;
+        if let Statement::Checkpoint(head) = statement {
+            heads.push(head);
+        }
+    }
+    let Some(last) = heads.last().map(|head| head.origin.clone()) else {
+        return Err(failed("there is no checkpoint in it".to_owned()));
+    };
+    heads.retain(|head| head.origin == last);
+    Ok(heads)
+}
+
+/// Notes one after another: each is a text, an empty line, and lines that begin with a dash (C2SP signed-note).
+fn notes(text: &str) -> Vec<&str> {
+    let mut notes = Vec::new();
+    let (mut begin, mut at, mut signed) = (0, 0, false);
+    for line in text.split_inclusive('\n') {
+        if signed && !line.starts_with('—') {
+            notes.push(&text[begin..at]);
+            (begin, signed) = (at, false);
+        }
+        signed |= line.starts_with('—');
+        at += line.len();
+    }
+    notes.push(&text[begin..]);
+    notes
+}
+
+fn digest(head: &Head) -> Digest {
+    Digest::from_bytes(head.root.0)
+}
+
+/// A walk that is fed with whatever pieces come.
+struct Verifying {
+    walk: Walk,
+    /// The beginning of a line whose end is still to come.
+    waiting: Vec<u8>,
+    verifiers: Verifiers,
+}
+
+impl Verifying {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), Found> {
+        self.waiting.extend_from_slice(bytes);
+        let end = self.waiting.iter().rposition(|byte| *byte == b'\n');
+        let rest = self.waiting.split_off(end.map_or(0, |at| at + 1));
+        let lines = std::mem::replace(&mut self.waiting, rest);
+        self.lines(&lines)?;
+        if self.waiting.len() > MAX_LINE {
+            return self.end();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Found> {
+        let rest = std::mem::take(&mut self.waiting);
+        self.lines(&rest)?;
+        self.walk.end()
+    }
+
+    /// Lines are hashed side by side; the tree grows in their order.
+    fn lines(&mut self, text: &[u8]) -> Result<(), Found> {
+        let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+        let workers = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = lines.len().div_ceil(workers).max(1);
+        let verifiers = &self.verifiers;
+        let open = move |origin: &str, note: &str| {
+            let head = match Statement::parse(&verifiers.open(origin, note)?) {
+                Ok(Statement::Checkpoint(head)) if head.origin == origin => head,
+                _ => return Err(format!("it is no checkpoint of {origin}")),
+            };
+            Ok((head.size, digest(&head)))
+        };
+        thread::scope(|scope| {
+            let read = |part: &[&[u8]]| part.iter().map(|line| archive::read(line)).collect::<Vec<_>>();
+            let parts: Vec<_> = lines
+                .chunks(share)
+                .map(|part| scope.spawn(move || read(part)))
+                .collect();
+            for part in parts {
+                // One that panicked verified nothing.
+                for line in part.join().unwrap_or_else(|_| vec![Err(archive::Fault::Form)]) {
+                    self.walk.line(line, &open)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+struct Report {
+    verifying: Verifying,
+    found: Option<Found>,
+    /// Checkpoints that it was compared with.
+    against: usize,
+    signatures: bool,
+}
+
+impl Report {
+    fn print(self, as_json: bool) -> Result<(), Failure> {
+        let walk = &self.verifying.walk;
+        if as_json {
+            let found = self
+                .found
+                .as_ref()
+                .map(|found| json!({ "index": found.index, "last": found.last, "problem": found.problem.to_string() }));
+            let report = json!({
+                "verified": found.is_none(), "records": walk.records(), "root": walk.root(), "origin": walk.origin(),
+                "erased": walk.erased(), "checkpoints": walk.checkpoints(), "kept_checkpoints": self.against,
+                "signatures_checked": self.signatures, "truncation_checked": self.against > 0, "found": found,
+            });
+            println!("{report:#}");
+        } else if self.found.is_none() {
+            println!("verified: {} records, root {}", walk.records(), walk.root());
+            println!(
+                "personal data erased in {} of them, which their commitments allow",
+                walk.erased()
+            );
+            if !self.signatures {
+                println!("whose signatures these are was not checked: give the log's public key with --key");
+            }
+            match self.against {
+                0 => println!("truncation was not checked: give a checkpoint that you kept with --against"),
+                count => println!("it extends {count} kept checkpoints"),
+            }
+        }
+        match self.found {
+            None => Ok(()),
+            Some(found) if found.index == found.last => {
+                Err(Failure::found(format!("at index {}: {}", found.index, found.problem)))
+            }
+            Some(found) => Err(Failure::found(format!(
+                "between index {} and {}: {}",
+                found.index, found.last, found.problem
+            ))),
+        }
+    }
+}
