@@ -10,7 +10,7 @@ use std::{
 
 use procura_core::{
     archive::{self, Found, Walk},
-    log::{Head, Statement},
+    log::{Hash, Head, Statement},
 };
 use procura_wire::Digest;
 use serde_json::json;
@@ -35,7 +35,7 @@ pub(crate) struct Verify {
     /// A checkpoint that you kept, or the anchor's file with all of them: finds what was cut off at the end
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// The log's public key, `NAME+HASH+KEY`; without it nobody looks whose signatures they are
+    /// The log's public keys, one a line as `/log/keys` has them; without them nobody looks whose signatures they are
     #[arg(long = "key", value_name = "VKEY")]
     keys: Vec<String>,
     #[command(flatten)]
@@ -47,7 +47,12 @@ pub(crate) struct Verify {
 
 /// Verifies and reports.
 pub(crate) async fn run(command: Verify) -> Result<(), Failure> {
-    let verifiers = Verifiers::parse(&command.keys).map_err(Failure::usage)?;
+    let keys: Vec<_> = command
+        .keys
+        .iter()
+        .flat_map(|given| given.lines().map(str::to_owned))
+        .collect();
+    let verifiers = Verifiers::parse(&keys).map_err(Failure::usage)?;
     let kept = match &command.against {
         Some(path) => kept(path, &verifiers)?,
         None => Vec::new(),
@@ -103,15 +108,14 @@ async fn live(connection: &Connection, verifying: &mut Verifying) -> Result<Resu
     Ok(verifying.feed(&gathered).and_then(|()| verifying.end()))
 }
 
-/// The checkpoints of a file of notes, one after another, of the epoch that is the last in it.
+/// The checkpoints of a file, as far as they are of the last epoch in it: those before are of another log.
 fn kept(path: &Path, verifiers: &Verifiers) -> Result<Vec<Head>, Failure> {
     let failed = |problem: String| Failure::usage(format!("{}: {problem}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     let mut heads: Vec<Head> = Vec::new();
-    for note in notes(&text) {
-        let statement = Statement::parse_unverified(note).map_err(|error| failed(error.to_string()))?;
-        let name = statement.head().origin.clone();
-        verifiers.open(&name, note).map_err(failed)?;
+    for note in notes(&text).map_err(|error| failed(error.to_string()))? {
+        let statement = Statement::parse_unverified(&note).map_err(|error| failed(error.to_string()))?;
+        verifiers.open(&statement.head().origin, &note).map_err(failed)?;
         if let Statement::Checkpoint(head) = statement {
             heads.push(head);
         }
@@ -123,20 +127,12 @@ fn kept(path: &Path, verifiers: &Verifiers) -> Result<Vec<Head>, Failure> {
     Ok(heads)
 }
 
-/// Notes one after another: each is a text, an empty line, and lines that begin with a dash (C2SP signed-note).
-fn notes(text: &str) -> Vec<&str> {
-    let mut notes = Vec::new();
-    let (mut begin, mut at, mut signed) = (0, 0, false);
-    for line in text.split_inclusive('\n') {
-        if signed && !line.starts_with('—') {
-            notes.push(&text[begin..at]);
-            (begin, signed) = (at, false);
-        }
-        signed |= line.starts_with('—');
-        at += line.len();
+/// The notes of an anchor's file, a JSON text on each line; or one note as it is.
+fn notes(text: &str) -> Result<Vec<String>, serde_json::Error> {
+    match text.starts_with('"') {
+        true => text.lines().map(serde_json::from_str).collect(),
+        false => Ok(vec![text.to_owned()]),
     }
-    notes.push(&text[begin..]);
-    notes
 }
 
 fn digest(head: &Head) -> Digest {
@@ -211,19 +207,21 @@ struct Report {
 impl Report {
     fn print(self, as_json: bool) -> Result<(), Failure> {
         let walk = &self.verifying.walk;
+        // As checkpoints have it.
+        let root = Hash(*walk.root().as_bytes()).to_string();
         if as_json {
             let found = self
                 .found
                 .as_ref()
                 .map(|found| json!({ "index": found.index, "last": found.last, "problem": found.problem.to_string() }));
             let report = json!({
-                "verified": found.is_none(), "records": walk.records(), "root": walk.root(), "origin": walk.origin(),
+                "verified": found.is_none(), "records": walk.records(), "root": root, "origin": walk.origin(),
                 "erased": walk.erased(), "checkpoints": walk.checkpoints(), "kept_checkpoints": self.against,
                 "signatures_checked": self.signatures, "truncation_checked": self.against > 0, "found": found,
             });
             println!("{report:#}");
         } else if self.found.is_none() {
-            println!("verified: {} records, root {}", walk.records(), walk.root());
+            println!("verified: {} records, root {root}", walk.records());
             println!(
                 "personal data erased in {} of them, which their commitments allow",
                 walk.erased()

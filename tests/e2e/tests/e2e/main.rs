@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use procura_e2e::{cases, harness};
 
+mod archive;
 mod attacks;
 mod campaign;
 mod clients;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         return campaign.run();
     }
     harness::main(&cases![
+        archive::an_export_is_verified_and_whatever_was_changed_is_named,
         attacks::every_request_ends_as_its_file_says_and_nothing_is_minted,
         attacks::every_request_over_tls_ends_as_its_file_says,
         attacks::every_bundle_is_judged_as_its_file_says,
