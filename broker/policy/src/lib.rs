@@ -19,6 +19,7 @@ mod load;
 mod mistake;
 mod names;
 mod near;
+mod reach;
 mod rules;
 mod schema;
 mod slices;

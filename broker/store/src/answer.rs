@@ -9,11 +9,12 @@ use procura_core::{
         Undone,
     },
     limits::Counted,
+    usage::Alert,
 };
 use procura_wire::{Digest, Name, QualifiedId};
 use tokio::sync::oneshot;
 
-use crate::rows::InconsistentRow;
+use crate::{rows::InconsistentRow, usage::UsageWrite};
 
 /// One write.
 pub(crate) enum Write {
@@ -31,6 +32,7 @@ pub(crate) enum Write {
     Forget(Timestamp),
     Count(Vec<Counted>, Timestamp),
     Check,
+    Usage(UsageWrite),
 }
 
 /// What a write that was carried out answers.
@@ -42,6 +44,8 @@ pub(crate) enum Answer {
     Settled(bool),
     Forgotten(u64),
     Counted(Vec<Counted>),
+    Changed(u64),
+    Alerts(Vec<Alert>),
 }
 
 /// What one write ends with; a refusal is its own, not its batch's.

@@ -14,14 +14,18 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use kit::{append_counted, quiet};
-use procura_contract::ledger_suite::{
-    LedgerUnderTest,
-    sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
+use procura_contract::{
+    ledger_suite::{
+        LedgerUnderTest,
+        sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
+    },
+    usage_suite::UsageUnderTest,
 };
 use procura_core::{
     ids::IssuanceId,
     ledger::{AppendError, Conditions, EndedBy, Event, Ledger, Outcome, StoreError},
     ports::BoxFuture,
+    usage::Usage,
 };
 use procura_store::{OpenError, SqliteLedger, sqlite};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -76,6 +80,18 @@ async fn file() -> File {
 }
 
 procura_contract::ledger_tests!(file);
+
+impl UsageUnderTest for File {
+    fn usage(&self) -> Arc<dyn Usage> {
+        Arc::clone(&self.ledger) as Arc<dyn Usage>
+    }
+
+    fn usage_replica(&self) -> BoxFuture<'_, Arc<dyn Usage>> {
+        Box::pin(async { self.usage() })
+    }
+}
+
+procura_contract::usage_tests!(file);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_of_64_callers_share_two_commits() {
