@@ -27,6 +27,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unused;
 
 pub use bundle::{Bundle, MalformedContent, SUM};
 pub use case::{Case, Expect};
@@ -34,3 +35,4 @@ pub use editor::schemas;
 pub use explain::Explanation;
 pub use load::{Loaded, Options, load};
 pub use mistake::Mistake;
+pub use unused::{Idle, Unused, unused};

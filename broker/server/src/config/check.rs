@@ -32,6 +32,7 @@ struct File {
     #[serde(default)]
     spiffe: BTreeMap<Name, Spanned<peers::SpiffeKeys>>,
     mint_budget: Option<Spanned<String>>,
+    alerts: Option<alerts::AlertKeys>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +124,7 @@ impl Checker<'_> {
         let token_keys = self.key_source("token", &file.keys.token.source, &file.sources);
         let seal_keys = file.keys.seal.as_ref();
         let seal_keys = seal_keys.map(|keys| self.key_source("seal", &keys.source, &file.sources));
+        let alerts = self.alerts(file.alerts, &file.sources);
         let sources = file
             .sources
             .into_iter()
@@ -149,6 +151,7 @@ impl Checker<'_> {
             proxy,
             trust_domains,
             mint_budget: mint_budget?,
+            alerts,
         })
     }
 
@@ -202,15 +205,24 @@ impl Checker<'_> {
         text: &Spanned<String>,
         sources: &BTreeMap<Name, Spanned<SourceConfig>>,
     ) -> Option<String> {
+        self.reference(&format!("keys.{what}.source"), text, sources)
+    }
+
+    fn reference(
+        &mut self,
+        key: &str,
+        text: &Spanned<String>,
+        sources: &BTreeMap<Name, Spanned<SourceConfig>>,
+    ) -> Option<String> {
         let reference = match text.get_ref().parse::<Reference>() {
             Ok(reference) => reference,
             Err(error) => {
-                self.wrong(Some(text.span().start), format!("keys.{what}.source: {error}"));
+                self.wrong(Some(text.span().start), format!("{key}: {error}"));
                 return None;
             }
         };
         if !sources.contains_key(&reference.source) {
-            let problem = format!("keys.{what}.source: there is no [sources.{}]", reference.source);
+            let problem = format!("{key}: there is no [sources.{}]", reference.source);
             self.wrong(Some(text.span().start), problem);
         }
         Some(text.get_ref().clone())
@@ -284,6 +296,7 @@ impl Checker<'_> {
     }
 }
 
+mod alerts;
 mod peers;
 #[cfg(test)]
 mod tests;

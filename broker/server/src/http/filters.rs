@@ -32,7 +32,7 @@ impl Query {
         Ok(Self(given))
     }
 
-    fn take<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, FormFault> {
+    pub(super) fn take<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, FormFault> {
         let read = |text: String| text.parse().map_err(|_| FormFault::of(Reason::ParamMalformed, name));
         self.0.remove(name).map(read).transpose()
     }
@@ -46,7 +46,7 @@ impl Query {
         self.0.remove(name).map(read).transpose()
     }
 
-    fn end(self) -> Result<(), FormFault> {
+    pub(super) fn end(self) -> Result<(), FormFault> {
         if self.0.is_empty() {
             Ok(())
         } else {
