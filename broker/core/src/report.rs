@@ -9,6 +9,7 @@ mod reach;
 mod seen;
 
 use procura_wire::{Name, Reason};
+use serde::Serialize;
 
 pub use blast::{BlastRadius, Obtained, Selector, blast_radius};
 pub use live::LiveAt;
@@ -18,7 +19,10 @@ pub use reach::Reach;
 pub use seen::{Life, Seen, seen};
 
 use crate::{
+    Timestamp,
+    ids::IssuanceId,
     judgement::OperatorAction,
+    ledger::StoreError,
     operator::{Operator, permit},
     ports::Ports,
     usage::{Sum, Usage},
@@ -49,6 +53,30 @@ pub fn readable(ports: &Ports, operator: &Operator) -> Result<Option<Vec<Name>>,
         true => Err(Reason::V1Forbidden),
         false => Ok(Some(targets)),
     }
+}
+
+/// How far the sums count, as far as the reader may know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Records that were looked at; told to readers of all.
+    pub records: Option<u64>,
+    /// The last of them; told to readers of all.
+    pub record: Option<IssuanceId>,
+    /// Its time.
+    pub at: Option<Timestamp>,
+    /// Records wait to be counted.
+    pub behind: bool,
+}
+
+/// Of other targets not even how many records there are.
+async fn counted(usage: &dyn Usage, of_all: bool) -> Result<Counted, StoreError> {
+    let projected = usage.projected().await?;
+    Ok(Counted {
+        records: of_all.then_some(projected.records),
+        record: projected.record.filter(|_| of_all),
+        at: projected.at,
+        behind: projected.behind,
+    })
 }
 
 /// A list of texts that a dimension holds as JSON.

@@ -51,6 +51,10 @@ type Files = BTreeMap<String, String>;
 pub fn unused(bundle: &Bundle, kinds: &[&'static Kind], options: Options, seen: &Seen) -> Result<Unused, Vec<Mistake>> {
     let loaded = load(bundle, kinds, options)?;
     let mut found = find::find(bundle, &loaded, seen);
+    if seen.more {
+        // What was not read may be what uses it.
+        found.iter_mut().for_each(|(_, edit)| *edit = None);
+    }
     let mut trial = Trial {
         before: files(bundle),
         kinds,

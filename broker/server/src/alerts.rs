@@ -45,7 +45,7 @@ pub(crate) async fn run(broker: Arc<Broker>, webhook: Webhook) {
                 tracing::warn!(%error, "findings are not looked for");
             }
         }
-        if let Err(error) = tell(&broker, &webhook).await {
+        if let Err(error) = tell(&broker, &webhook, broker.ports.clock.now()).await {
             failed("store");
             tracing::warn!(%error, "findings are not told");
         }
@@ -84,9 +84,8 @@ async fn look(broker: &Broker, counted: Option<u64>) -> Result<u64, StoreError> 
     Ok(records)
 }
 
-async fn tell(broker: &Broker, webhook: &Webhook) -> Result<(), StoreError> {
+async fn tell(broker: &Broker, webhook: &Webhook, now: Timestamp) -> Result<(), StoreError> {
     let usage = broker.engine.usage();
-    let now = broker.ports.clock.now();
     for alert in usage.take_alerts(now, now + AGAIN, AT_ONCE).await? {
         match send(broker, webhook, &alert, now).await {
             Ok(()) => metrics::counter!("procura_alerts_sent_total").increment(1),
@@ -127,7 +126,167 @@ fn sign(key: &[u8], seconds: i64, body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, future::IntoFuture as _, sync::Mutex};
+
+    use axum::{
+        Router,
+        http::{HeaderMap, StatusCode},
+        routing::post,
+    };
+    use procura_core::{
+        identity::Principal,
+        ids::IssuanceId,
+        ledger::{Conditions, Event, Outcome},
+        ports::BoxFuture,
+        record::Draft,
+        source::{SourceError, SourceSecret},
+    };
+    use procura_identity::HttpOptions;
+    use procura_wire::Secret;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+    use crate::{assembly::Trust, testing};
+
+    struct Key;
+
+    impl Source for Key {
+        fn current(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>> {
+            self.refetch()
+        }
+
+        fn refetch(&self) -> BoxFuture<'_, Result<Arc<SourceSecret>, SourceError>> {
+            let secret = SourceSecret {
+                value: Secret::new("key".to_owned()),
+                version: "1".to_owned(),
+            };
+            Box::pin(async { Ok(Arc::new(secret)) })
+        }
+    }
+
+    type Told = Arc<Mutex<Vec<(HeaderMap, String)>>>;
+
+    /// Refuses the first request and takes the next ones.
+    async fn receiver() -> (Webhook, Told) {
+        let told = Told::default();
+        let kept = Arc::clone(&told);
+        let take = move |headers: HeaderMap, body: String| async move {
+            let mut kept = kept.lock().expect("lock");
+            kept.push((headers, body));
+            if kept.len() == 1 {
+                StatusCode::BAD_GATEWAY
+            } else {
+                StatusCode::NO_CONTENT
+            }
+        };
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let url = format!("http://{}/hook", socket.local_addr().expect("address"));
+        let serving = axum::serve(socket, Router::new().route("/hook", post(take))).into_future();
+        TaskTracker::new().spawn(serving);
+        let webhook = Webhook {
+            url: url.parse().expect("url"),
+            secret: Arc::new(Key),
+        };
+        (webhook, told)
+    }
+
+    async fn append(broker: &Broker, seconds_ago: i64, tool: &str) {
+        let at = Timestamp::from_second(broker.ports.clock.now().as_second() - seconds_ago).expect("time");
+        let id = IssuanceId::new(at, &*broker.ports.entropy);
+        let mut draft = Draft::new(id, at, Event::Exchange, String::new());
+        draft.facts.server = "tickets".parse().ok();
+        draft.facts.tool = Some(tool.to_owned());
+        draft.facts.target = "api".parse().ok();
+        draft.clear.subject = "dev/alice".parse().ok().map(Principal::User);
+        let entry = draft
+            .seal(Outcome::Issued, None, &*broker.ports.entropy)
+            .expect("short");
+        let appended = broker.ports.ledger.append(entry, Conditions::default()).await;
+        appended.expect("appended");
+    }
+
+    async fn count(broker: &Broker) {
+        let usage = broker.engine.usage();
+        while usage
+            .project(broker.ports.replica, broker.ports.clock.now())
+            .await
+            .expect("counted")
+            > 0
+        {}
+    }
+
+    #[tokio::test]
+    async fn a_finding_is_told_until_it_is_taken_and_then_never_again() {
+        let trust = Trust {
+            http: HttpOptions {
+                allow_http_loopback: true,
+                ..HttpOptions::default()
+            },
+            ..Trust::default()
+        };
+        let (broker, _folder) = testing::trusting(trust).await;
+        let (webhook, told) = receiver().await;
+        append(&broker, 3 * 24 * 60 * 60, "list_tickets").await;
+        append(&broker, 0, "list_tickets").await;
+        count(&broker).await;
+        assert_eq!(look(&broker, None).await, Ok(2));
+        let now = broker.ports.clock.now();
+        tell(&broker, &webhook, now).await.expect("told");
+        assert!(told.lock().expect("lock").is_empty(), "nothing is new");
+
+        append(&broker, 0, "delete_ticket").await;
+        count(&broker).await;
+        assert_eq!(look(&broker, Some(2)).await, Ok(3));
+        assert_eq!(look(&broker, None).await, Ok(3), "found twice");
+        let now = broker.ports.clock.now();
+        for minutes in [0, 1, 6, 12, 18] {
+            let later = now + Duration::from_secs(60 * minutes);
+            tell(&broker, &webhook, later).await.expect("told");
+        }
+        let told = told.lock().expect("lock");
+        let bodies: BTreeSet<&str> = told.iter().map(|(_, body)| body.as_str()).collect();
+        assert_eq!((told.len(), bodies.len()), (2, 1), "refused once, then taken");
+        let (headers, body) = &told[1];
+        let text = |name: &str| headers[name].to_str().expect("text").to_owned();
+        let seconds: i64 = text("procura-timestamp").parse().expect("seconds");
+        assert_eq!(text("procura-signature"), sign(b"key", seconds, body));
+        let document: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(document["finding"]["finding"], "subject_tool");
+        assert_eq!(document["finding"]["of"]["tool"], "delete_ticket");
+        assert!(document["finding"]["record"].is_string());
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_reached_is_given_up_after_an_hour() {
+        let (broker, _folder) = testing::broker().await;
+        let (mut webhook, told) = receiver().await;
+        webhook.url.set_scheme("https").expect("scheme");
+        append(&broker, 3 * 24 * 60 * 60, "list_tickets").await;
+        append(&broker, 0, "delete_ticket").await;
+        count(&broker).await;
+        look(&broker, None).await.expect("looked");
+        let (usage, now) = (broker.engine.usage(), broker.ports.clock.now());
+        let later = |minutes: u32| now + Duration::from_secs(60 * u64::from(minutes));
+        for attempt in 0..ATTEMPTS {
+            let due = usage.take_alerts(later(0) - Duration::from_secs(1), now, 1).await;
+            assert_eq!(due, Ok(Vec::new()));
+            tell(&broker, &webhook, later(6 * attempt)).await.expect("told");
+        }
+        let left = usage.take_alerts(later(600), later(600), 9).await;
+        assert_eq!(left, Ok(Vec::new()), "given up");
+        assert!(told.lock().expect("lock").is_empty(), "loopback is no public address");
+    }
+
+    #[tokio::test]
+    async fn without_a_baseline_nothing_is_told() {
+        let (broker, _folder) = testing::broker().await;
+        append(&broker, 0, "list_tickets").await;
+        count(&broker).await;
+        assert_eq!(look(&broker, None).await, Ok(1));
+        let (usage, now) = (broker.engine.usage(), broker.ports.clock.now());
+        let later = now + Duration::from_secs(60);
+        assert_eq!(usage.take_alerts(later, later, 9).await, Ok(Vec::new()));
+    }
 
     /// Computed with `printf '1795165200.{}' | openssl dgst -sha256 -hmac key`.
     #[test]

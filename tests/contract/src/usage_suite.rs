@@ -2,6 +2,10 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "the code of tests, kept in a library")]
 
+mod alerts;
+mod counting;
+mod persons;
+
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
@@ -12,9 +16,12 @@ use procura_core::{
     ids::ReplicaId,
     ledger::{Conditions, Entry, Event, Outcome},
     ports::BoxFuture,
-    usage::{Alert, Day, Dimension, Sum, Usage, UsageFilter},
+    usage::{Day, Dimension, Sum, Usage, UsageFilter},
 };
-use procura_wire::Digest;
+
+pub use alerts::*;
+pub use counting::*;
+pub use persons::*;
 
 use crate::ledger_suite::{
     LedgerUnderTest,
@@ -331,192 +338,4 @@ pub async fn a_longest_use_is_measured_from_its_issuance(store: &mut impl UsageU
     append(store, again).await;
     count(&*usage, 4).await;
     assert_eq!(longest().await, Some(150));
-}
-
-/// A position is told with what was counted.
-pub async fn what_waits_is_told_and_counted_in_batches(store: &mut impl UsageUnderTest) {
-    let usage = store.usage();
-    let empty = usage.projected().await.expect("read");
-    assert_eq!((empty.records, empty.record, empty.behind), (0, None, false));
-    for second in 0..700 {
-        append(store, exchanged(second, MEMBERS)).await;
-    }
-    let me = replica();
-    let first = next(&*usage, me, at(0)).await;
-    assert!((1..700).contains(&first), "{first}");
-    let half = usage.projected().await.expect("read");
-    assert_eq!(half.records, first);
-    while !usage.projected().await.expect("read").behind {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(count(&*usage, 700).await, 700 - first);
-    assert_eq!(usage.project(me, at(2_000_000)).await, Ok(0));
-    let all = usage.projected().await.expect("read");
-    assert_eq!((all.records, all.behind, all.at), (700, false, Some(at(699))));
-    assert_eq!(sums(&*usage, UsageFilter::default(), &[]).await[0].issued, 700);
-}
-
-/// Two that count at once, and whoever appends meanwhile: nothing is lost, nothing counted twice.
-pub async fn each_record_is_counted_once_whoever_counts(store: &mut impl UsageUnderTest) {
-    let (one, two) = (store.usage(), store.usage_replica().await);
-    let (mine, theirs) = (replica(), replica());
-    // Claims are over at once for both.
-    let counting = async |usage: &dyn Usage, me: ReplicaId| {
-        for round in 0..400 {
-            usage.project(me, at(1_000 * round)).await.expect("counted");
-            tokio::task::yield_now().await;
-        }
-    };
-    let appending = async {
-        for second in 0..200 {
-            append(store, exchanged(second, MEMBERS)).await;
-        }
-    };
-    futures_util::future::join3(counting(&*one, mine), counting(&*two, theirs), appending).await;
-    count(&*one, 200).await;
-    assert_eq!(sums(&*two, UsageFilter::default(), &[]).await[0].issued, 200);
-    assert_eq!(one.projected().await.expect("read").records, 200);
-}
-
-/// The other one does no work while the first is at it, and takes over when it is silent.
-pub async fn a_replica_leaves_the_counting_to_the_one_that_counts(store: &mut impl UsageUnderTest) {
-    let usage = store.usage();
-    let (one, other) = (replica(), replica());
-    append(store, exchanged(0, MEMBERS)).await;
-    assert_eq!(next(&*usage, one, at(0)).await, 1);
-    append(store, exchanged(1, MEMBERS)).await;
-    assert_eq!(usage.project(other, at(1)).await, Ok(0));
-    assert_eq!(next(&*usage, other, at(60)).await, 1);
-    append(store, exchanged(2, MEMBERS)).await;
-    assert_eq!(usage.project(one, at(61)).await, Ok(0));
-}
-
-/// A process that ends between two batches loses nothing and counts nothing again.
-pub async fn what_was_counted_stays_after_a_restart(store: &mut impl UsageUnderTest) {
-    for second in 0..600 {
-        append(store, exchanged(second, MEMBERS)).await;
-    }
-    let first = next(&*store.usage(), replica(), at(0)).await;
-    assert!(first < 600);
-    store.reopen().await;
-    assert_eq!(count(&*store.usage(), 600).await, 600 - first);
-    assert_eq!(sums(&*store.usage(), UsageFilter::default(), &[]).await[0].issued, 600);
-}
-
-/// The counts stay; the name is gone at once, also where it was not counted yet, and nobody inherits its number.
-pub async fn req_153_an_erased_person_is_in_no_sum(store: &mut impl UsageUnderTest) {
-    let (before, after) = (exchanged(0, MEMBERS), exchanged(1, MEMBERS));
-    let (first, second) = (before.id, after.id);
-    append(store, before).await;
-    let usage = store.usage();
-    count(&*usage, 1).await;
-    append(store, after).await;
-    store.erase(first).await;
-    store.erase(second).await;
-    count(&*usage, 2).await;
-    let mut bob = exchanged(2, MEMBERS);
-    (bob.index.subject, bob.index.actor) = (Some(qualified("corp/bob")), None);
-    append(store, bob).await;
-    count(&*usage, 3).await;
-    let by = [Dimension::Subject, Dimension::Actor];
-    let found = sums(&*usage, UsageFilter::default(), &by).await;
-    let counted: Vec<_> = found.iter().map(|sum| (texts(sum), sum.issued)).collect();
-    assert_eq!(counted, [(vec!["-", "-"], 2), (vec!["corp/bob", "-"], 1)]);
-    for gone in [
-        UsageFilter {
-            subject: Some(qualified("corp/alice")),
-            ..UsageFilter::default()
-        },
-        UsageFilter {
-            actor: Some(qualified("corp/triage-bot")),
-            ..UsageFilter::default()
-        },
-    ] {
-        assert!(sums(&*usage, gone, &by).await.is_empty());
-    }
-}
-
-/// Personal data of one record is erased; other records still name the person.
-pub async fn a_person_with_other_records_stays(store: &mut impl UsageUnderTest) {
-    let one = exchanged(0, MEMBERS);
-    let id = one.id;
-    append(store, one).await;
-    append(store, exchanged(1, MEMBERS)).await;
-    let usage = store.usage();
-    count(&*usage, 2).await;
-    store.erase(id).await;
-    let filter = UsageFilter {
-        subject: Some(qualified("corp/alice")),
-        ..UsageFilter::default()
-    };
-    assert_eq!(sums(&*usage, filter, &[Dimension::Subject]).await[0].issued, 2);
-}
-
-/// Nothing of them is a statement, a list or another text.
-pub async fn hostile_texts_are_counted_as_they_are(store: &mut impl UsageUnderTest) {
-    let hostile = "corp/o'\"];--\\\u{1b}[2J\u{202e}\n=1+1";
-    let mut entry = exchanged(0, r#""rules":["a\",\"b"],"groups":["corp/'x'"],"token_key":"k'\"\\\\""#);
-    entry.index.subject = Some(qualified(hostile));
-    entry.index.tool = Some("'); DROP TABLE usage; --".into());
-    append(store, entry).await;
-    let usage = store.usage();
-    count(&*usage, 1).await;
-    let filter = UsageFilter {
-        subject: Some(qualified(hostile)),
-        ..UsageFilter::default()
-    };
-    use Dimension as D;
-    let found = sums(
-        &*usage,
-        filter,
-        &[D::Subject, D::Tool, D::Rules, D::Groups, D::TokenKey],
-    )
-    .await;
-    let wanted = [
-        hostile,
-        "'); DROP TABLE usage; --",
-        r#"["a\",\"b"]"#,
-        r#"["corp/'x'"]"#,
-        "k'\"\\\\",
-    ];
-    assert_eq!(texts(&found[0]), wanted);
-}
-
-/// At least once, one at a time, and its body is gone when it is settled.
-pub async fn an_alert_is_kept_once_and_taken_by_one(store: &mut impl UsageUnderTest) {
-    let (usage, other) = (store.usage(), store.usage_replica().await);
-    let alert = |what: &str| Alert {
-        key: Digest::of(what.as_bytes()),
-        found: at(0),
-        body: format!(r#"{{"finding":"{what}"}}"#),
-        attempts: 0,
-    };
-    assert_eq!(usage.alert(vec![alert("a"), alert("b")]).await, Ok(2));
-    assert_eq!(other.alert(vec![alert("b"), alert("c")]).await, Ok(1));
-    assert_eq!(usage.take_alerts(at(-1), at(9), 9).await, Ok(Vec::new()), "not yet");
-    let mine = usage.take_alerts(at(1), at(60), 2).await.expect("taken");
-    let theirs = other.take_alerts(at(1), at(60), 9).await.expect("taken");
-    assert_eq!((mine.len(), theirs.len()), (2, 1));
-    assert!(
-        mine.iter()
-            .all(|alert| alert.attempts == 1 && alert.body.contains("finding"))
-    );
-    usage.settle_alert(mine[0].key).await.expect("settled");
-    let again = usage.take_alerts(at(60), at(120), 9).await.expect("taken");
-    assert_eq!(again.len(), 2);
-    assert!(
-        again
-            .iter()
-            .all(|alert| alert.attempts == 2 && alert.key != mine[0].key)
-    );
-    assert_eq!(
-        usage
-            .alert(vec![Alert {
-                key: mine[0].key,
-                ..alert("a")
-            }])
-            .await,
-        Ok(0),
-        "told once"
-    );
 }

@@ -6,7 +6,7 @@ use procura_wire::{Name, QualifiedId};
 use serde::Serialize;
 
 use super::{
-    LiveAt, Reach, Readers, Step, list,
+    Counted, LiveAt, Reach, Readers, Step, counted, list,
     live::{LeafTest, Living, live},
     next,
     reach::{Within, reach},
@@ -18,7 +18,7 @@ use crate::{
     judgement::{Judge, Whom},
     kind::Place,
     ledger::StoreError,
-    usage::{Day, Dimension, Projected, Sum, UsageFilter},
+    usage::{Day, Dimension, Sum, UsageFilter},
 };
 
 /// Most rows of each table.
@@ -64,7 +64,7 @@ pub struct BlastRadius {
     /// What was had with it.
     pub obtained: Obtained,
     /// How far `obtained` counts.
-    pub counted: Projected,
+    pub counted: Counted,
     /// What to do.
     pub next: Vec<Step>,
 }
@@ -125,7 +125,8 @@ pub async fn blast_radius(
     };
     scope.look(selector, own_keys, filter).await?;
     let targets = scope.targets(selector).await?;
-    let visible = visible(&readable, targets.clone());
+    let visible = visible(&readable, targets);
+    let named = visible.clone().unwrap_or_default();
     let mut could = scope.could(judge, selector, visible.clone());
     let could_more = could.len() > REACHED;
     could.truncate(REACHED);
@@ -135,16 +136,11 @@ pub async fn blast_radius(
         steps = next::sessions(readers, selector).await?;
     }
     let ours = scope.key_of.contains("broker");
-    steps.extend(next::steps(
-        selector,
-        scope.catalogue,
-        &targets.unwrap_or_default(),
-        ours,
-    ));
+    steps.extend(next::steps(selector, scope.catalogue, &named, ours));
     Ok(BlastRadius {
         worst: live.iter().filter_map(|at| at.until).max(),
         obtained: scope.obtained(since).await?,
-        counted: readers.usage.projected().await?,
+        counted: counted(readers.usage, readable.is_none()).await?,
         key_of: matches!(selector, Selector::SigningKey(_)).then_some(scope.key_of),
         next: steps,
         could,

@@ -6,12 +6,12 @@ use procura_wire::{Digest, Name};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Readers, list};
+use super::{Counted, Readers, counted, list};
 use crate::{
     Timestamp,
     ids::IssuanceId,
     ledger::StoreError,
-    usage::{Alert, Day, Dimension, Projected, Sum, UsageFilter},
+    usage::{Alert, Day, Dimension, Sum, UsageFilter},
 };
 
 /// Most combinations that are read of a window and of a baseline.
@@ -50,7 +50,7 @@ pub struct Novel {
     /// There is more, or more combinations were used than were read.
     pub more: bool,
     /// How far the sums count.
-    pub counted: Projected,
+    pub counted: Counted,
 }
 
 /// One finding.
@@ -175,7 +175,7 @@ pub async fn novel(readers: Readers<'_>, span: Span, readable: Option<Vec<Name>>
         ),
         findings: look.findings,
         more: look.more,
-        counted: readers.usage.projected().await?,
+        counted: counted(readers.usage, look.readable.is_none()).await?,
     })
 }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use procura_wire::{Name, QualifiedId};
 use serde::Serialize;
 
-use super::{Readers, list, text};
+use super::{Counted, Readers, counted, list, text};
 use crate::{
     ledger::StoreError,
-    usage::{Day, Dimension, Projected, UsageFilter},
+    usage::{Day, Dimension, UsageFilter},
 };
 
 /// Most combinations that are read.
@@ -36,7 +36,7 @@ pub struct Seen {
     /// Agents that acted, for others or for themselves, and users.
     pub principals: BTreeSet<String>,
     /// How far the sums count.
-    pub counted: Projected,
+    pub counted: Counted,
 }
 
 /// How a grant was used.
@@ -54,6 +54,7 @@ pub struct Life {
 
 /// What was seen at the targets that the reader may see.
 pub async fn seen(readers: Readers<'_>, since: Day, readable: Option<Vec<Name>>) -> Result<Seen, StoreError> {
+    let all = readable.is_none();
     let filter = UsageFilter {
         since: Some(since),
         targets: readable,
@@ -72,7 +73,7 @@ pub async fn seen(readers: Readers<'_>, since: Day, readable: Option<Vec<Name>>)
         servers: BTreeSet::new(),
         groups: BTreeSet::new(),
         principals: BTreeSet::new(),
-        counted: readers.usage.projected().await?,
+        counted: counted(readers.usage, all).await?,
     };
     for sum in &sums {
         let server = text(sum, 0).unwrap_or_default().to_owned();

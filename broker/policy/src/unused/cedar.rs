@@ -67,7 +67,7 @@ fn listed(rule: &str, name: &str) -> Option<Range<usize>> {
     let (before, after) = (&rule[..at], &rule[at + name.len()..]);
     let spaces_after = after.len() - after.trim_start().len();
     let spaces_before = before.len() - before.trim_end().len();
-    if after.trim_start().starts_with(',') {
+    if before.trim_end().ends_with(['[', ',']) && after.trim_start().starts_with(',') {
         let comma = at + name.len() + spaces_after + 1;
         let rest = &rule[comma..];
         Some(at..comma + (rest.len() - rest.trim_start().len()))

@@ -59,7 +59,7 @@ impl Finder<'_> {
     fn rules(&self, loaded: &Loaded) -> Vec<Found> {
         let about_grants = |(rule, facts): &(&crate::rules::Rule, _)| {
             let facts: &procura_core::judgement::RuleFacts = facts;
-            !facts.grants.is_empty() && !self.seen.rules.contains(&rule.id)
+            (!facts.grants.is_empty() || !rule.actions.risks.is_empty()) && !self.seen.rules.contains(&rule.id)
         };
         let rules = loaded.rules.iter().zip(loaded.rules()).filter(about_grants);
         let idle = |(rule, facts): (&crate::rules::Rule, procura_core::judgement::RuleFacts)| {

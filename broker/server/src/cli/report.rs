@@ -141,13 +141,14 @@ fn counted(answer: &Value) -> String {
         Some(true) => "; newer ones are being counted",
         _ => "",
     };
-    match counted["record"].as_str() {
-        None => format!("no record is counted yet{behind}"),
-        Some(_) => format!(
+    match (counted["at"].as_str(), counted["record"].as_str()) {
+        (None, _) => format!("no record is counted yet{behind}"),
+        (Some(at), None) => format!("up to {}{behind}", print::plain(at)),
+        (Some(at), Some(record)) => format!(
             "{} records, the last of {}, {}{behind}",
             value(&counted["records"]),
-            value(&counted["at"]),
-            value(&counted["record"])
+            print::plain(at),
+            print::plain(record)
         ),
     }
 }

@@ -162,3 +162,57 @@ fn column(dimension: Dimension) -> &'static str {
         Dimension::Actor => "a.name",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use procura_contract::ledger_suite::sample::{name, qualified};
+    use procura_core::usage::Day;
+    use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+
+    use super::*;
+
+    /// How SQLite answers the sums, one step a line.
+    async fn plan(filter: &UsageFilter, by: &[Dimension]) -> String {
+        let mut conn = SqliteConnection::connect(":memory:").await.expect("connected");
+        let migrations = sqlx::migrate!("../../migrations/sqlite");
+        migrations.run(&mut conn).await.expect("migrated");
+        let (sql, _) = sums("json_array", filter, by, 9);
+        let steps = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+        let steps = steps.fetch_all(&mut conn).await.expect("explained");
+        let step = |step: &sqlx::sqlite::SqliteRow| step.get::<String, _>("detail") + "\n";
+        steps.iter().map(step).collect()
+    }
+
+    #[tokio::test]
+    async fn sums_are_read_by_an_index_whatever_is_asked() {
+        let days = UsageFilter {
+            since: Some(Day(20_000)),
+            until: Some(Day(20_030)),
+            ..UsageFilter::default()
+        };
+        let person = |subject, actor| UsageFilter {
+            subject,
+            actor,
+            ..days.clone()
+        };
+        let server = UsageFilter {
+            server: Some(name("tickets")),
+            ..days.clone()
+        };
+        for (filter, wanted) in [
+            (days.clone(), "SEARCH u USING PRIMARY KEY (route=? AND day>? AND day<?)"),
+            (server, "SEARCH u USING PRIMARY KEY (route=? AND day>? AND day<?)"),
+            (
+                person(Some(qualified("corp/alice")), None),
+                "SEARCH u USING INDEX usage_subject (subject=? AND day>? AND day<?)",
+            ),
+            (
+                person(None, Some(qualified("corp/bot"))),
+                "SEARCH u USING INDEX usage_actor (actor=? AND day>? AND day<?)",
+            ),
+        ] {
+            let plan = plan(&filter, &[Dimension::Subject, Dimension::Tool]).await;
+            assert!(plan.contains(wanted) && !plan.contains("SCAN u\n"), "{plan}");
+        }
+    }
+}

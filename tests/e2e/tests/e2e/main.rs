@@ -24,6 +24,7 @@ mod mtls;
 mod outage;
 mod reload;
 mod replicas;
+mod reports;
 mod rotation;
 mod undoing;
 mod upstream;
@@ -93,6 +94,10 @@ fn main() -> ExitCode {
         reload::a_changed_bundle_is_in_force_at_sighup_and_no_exchange_fails,
         reload::a_broken_bundle_is_refused_and_the_last_good_one_goes_on,
         reload::a_renewed_certificate_is_taken_up_and_a_broken_one_is_not,
+        reports::exchanges_are_in_the_blast_radius_of_all_that_they_hang_on,
+        reports::the_patch_of_what_is_not_used_leaves_a_bundle_that_loads,
+        reports::an_erased_subject_is_in_no_report,
+        reports::a_reader_of_one_target_is_told_of_that_one,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
         replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
         rotation::no_exchange_fails_while_a_password_changes_that_a_file_keeps,
