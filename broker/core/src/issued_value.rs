@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::{
     ids::IssuanceId,
     ledger::{Ledger, StoreError, Stored},
+    trust::key_id,
 };
 
 /// The record of an issued value. A JWT of ours names its record in `jti` (RFC 7519 section 4.1.7), so that
@@ -46,6 +47,18 @@ pub fn named(value: &Secret) -> Option<IssuanceId> {
     let claims = value.expose().split('.').nth(1)?;
     let claims: Claims = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
     claims.jti.parse().ok()
+}
+
+/// `kid` of something that has the shape of a JWT (RFC 7515 section 4.1.4).
+#[expect(clippy::disallowed_methods, reason = "a header is no secret")]
+pub(crate) fn key(value: &Secret) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Header {
+        kid: String,
+    }
+    let header = BASE64_URL_SAFE_NO_PAD.decode(value.expose().split('.').next()?).ok()?;
+    let header: Header = serde_json::from_slice(&header).ok()?;
+    Some(key_id(&header.kid))
 }
 
 /// The digest that a record has of what was issued.

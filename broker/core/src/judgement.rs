@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procura_wire::{Digest, Name};
+use procura_wire::{Digest, Name, QualifiedId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -129,8 +129,46 @@ pub trait Judge: Send + Sync {
     /// Whether the agent may act for the subject: the action `act_for`.
     fn may_act_for(&self, agent: &Principal, subject: &Subject, now: Timestamp) -> Verdict;
 
+    /// What its rules are about, in their order.
+    fn rules(&self) -> Vec<RuleFacts> {
+        Vec::new()
+    }
+
     /// Whether an operator may do this to a target's records, or to those of all (`None`).
     fn operator(&self, operator: &Subject, action: OperatorAction, target: Option<&Name>, now: Timestamp) -> Verdict;
+}
+
+/// What a rule is about, its conditions apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleFacts {
+    /// Its `@id`.
+    pub id: String,
+    /// It permits, or it forbids.
+    pub permits: bool,
+    /// Whom it is for; `None` where anybody may match.
+    pub whom: Option<Whom>,
+    /// The grants that it is about; none for rules about operators and `act_for`.
+    pub grants: Vec<QualifiedId>,
+}
+
+/// Whom a rule names, by qualified id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// A user.
+    User(String),
+    /// An agent.
+    Agent(String),
+    /// Whoever is in a group.
+    Group(String),
+}
+
+impl Whom {
+    /// The qualified id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::User(id) | Self::Agent(id) | Self::Group(id) => id,
+        }
+    }
 }
 
 /// Exactly what may be minted.

@@ -122,6 +122,16 @@ pub struct Vouched {
     pub introspected: bool,
     /// The organisation that it belongs to, where its issuer's file says how to tell.
     pub tenant: Option<String>,
+    /// `kid` of the key that signed it, at most [`MAX_KEY_ID`] characters of it; `None` where its issuer was asked.
+    pub key: Option<String>,
+}
+
+/// Most characters that are kept of a `kid`.
+pub const MAX_KEY_ID: usize = 128;
+
+/// A `kid` as records have it.
+pub fn key_id(kid: &str) -> String {
+    kid.chars().take(MAX_KEY_ID).collect()
 }
 
 #[cfg(test)]

@@ -106,6 +106,10 @@ fn copy_decision(draft: &mut Draft, stored: &Stored) {
     facts.actor_asserted_by = serde_json::from_value(leaf["actor_asserted_by"].clone()).ok();
     facts.rules = serde_json::from_value(leaf["rules"].clone()).unwrap_or_default();
     facts.bundle = serde_json::from_value(leaf["bundle"].clone()).ok();
+    facts.issuer = serde_json::from_value(leaf["issuer"].clone()).ok();
+    let text = |member: &str| leaf[member].as_str().map(str::to_owned);
+    facts.source_version.clone_from(&index.source_version);
+    (facts.source, facts.signing_key, facts.token_key) = (text("source"), text("signing_key"), text("token_key"));
     let side: Value = match &stored.side {
         Some((_, clear)) => serde_json::from_str(clear.get()).unwrap_or_default(),
         None => Value::Null,

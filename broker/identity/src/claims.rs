@@ -52,6 +52,7 @@ pub(crate) fn read(claims: &Map<String, Value>, alias: &Name, issuer: &Issuer) -
                 Some(tenant) => text(claims, &tenant.claim)?,
                 None => None,
             },
+            key: None,
         },
         iss,
     })

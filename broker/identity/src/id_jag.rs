@@ -7,6 +7,7 @@ use procura_core::{
     catalogue::Catalogue,
     identity::{IdJag, VerifiedToken},
     ports::Role,
+    trust::key_id,
 };
 use procura_wire::{Reason, Secret};
 use serde_json::{Map, Value};
@@ -37,9 +38,11 @@ impl Identity {
             return Err(Reason::JwtTypRefused);
         }
         jws.has_algorithm_of(issuer)?;
-        let key = self.keys.find(catalogue, &issuer.issuer, jws.kid()?).await?;
+        let kid = jws.kid()?;
+        let key = self.keys.find(catalogue, &issuer.issuer, kid).await?;
         key.verify(jws.algorithm, jws.signed, &jws.signature)?;
-        let token = claims::read(&jws.payload, alias, issuer)?;
+        let mut token = claims::read(&jws.payload, alias, issuer)?;
+        token.vouched.key = Some(key_id(kid));
         own_claims(&jws.payload, token)
     }
 }

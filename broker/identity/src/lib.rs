@@ -18,6 +18,7 @@ mod jws;
 mod keys;
 mod leaf;
 mod nonce;
+mod post;
 mod roca;
 mod spiffe;
 mod svid;
@@ -42,6 +43,7 @@ use serde_json::Value;
 
 pub use http::HttpOptions;
 pub use introspection::Opener;
+pub use post::PostError;
 pub use spiffe::BundleSource;
 
 /// What an issuer's file says instead of a URL for the issuer of development mode.
@@ -113,6 +115,7 @@ pub struct Identity {
     verified: verified::Verified,
     signer: Arc<dyn Signer>,
     introspections: introspection::Introspections,
+    http: Arc<http::Http>,
     client_ca: anchors::Anchors,
     spiffe: spiffe::TrustDomains,
 }
@@ -141,7 +144,8 @@ impl Identity {
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
             inline: assertion::Inline::default(),
             introspections: introspection::Introspections::new(Arc::clone(&http), Arc::clone(&options.clock)),
-            keys: keys::Keys::new(http, set, options.clock),
+            keys: keys::Keys::new(Arc::clone(&http), set, options.clock),
+            http,
             verified: verified::Verified::default(),
             signer: options.signer,
         })

@@ -6,6 +6,7 @@ use procura_core::{
     catalogue::{Catalogue, Issuer},
     identity::{PresentedToken, VerifiedToken},
     ports::Role,
+    trust::key_id,
 };
 use procura_wire::{Digest, Name, Reason, TokenType};
 
@@ -58,6 +59,7 @@ impl Identity {
         if declared == TokenType::IdToken {
             verified = claims::id_token(verified, &jws.payload)?;
         }
+        verified.vouched.key = Some(key_id(kid));
         let verified = Arc::new(verified);
         self.verified.insert(id, &verified, issuer, (kid.to_owned(), key.id));
         self.still_active(catalogue, text, &verified).await?;

@@ -7,7 +7,7 @@ use procura_core::{
     Timestamp,
     catalogue::Catalogue,
     identity::{LogIn, Principal, Subject},
-    judgement::{Effect, Judge, OperatorAction, Question, Verdict},
+    judgement::{Effect, Judge, OperatorAction, Question, RuleFacts, Verdict},
     params::{ParamValue, Params},
 };
 use procura_wire::{Digest, Name, QualifiedId};
@@ -60,6 +60,10 @@ impl Judge for Loaded {
             })
         };
         self.answer(request())
+    }
+
+    fn rules(&self) -> Vec<RuleFacts> {
+        self.rules.iter().map(|rule| rule.facts(&self.catalogue)).collect()
     }
 
     fn operator(&self, operator: &Subject, action: OperatorAction, target: Option<&Name>, now: Timestamp) -> Verdict {

@@ -19,6 +19,7 @@ mod load;
 mod mistake;
 mod names;
 mod near;
+mod reach;
 mod rules;
 mod schema;
 mod slices;
@@ -26,6 +27,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unused;
 
 pub use bundle::{Bundle, MalformedContent, SUM};
 pub use case::{Case, Expect};
@@ -33,3 +35,4 @@ pub use editor::schemas;
 pub use explain::Explanation;
 pub use load::{Loaded, Options, load};
 pub use mistake::Mistake;
+pub use unused::{Idle, Unused, unused};

@@ -158,6 +158,7 @@ impl Broker {
     pub(crate) fn app(&self, issuer: &Url, dev: Option<Arc<DevIssuer>>) -> Arc<App> {
         Arc::new(App {
             ports: Arc::clone(&self.ports),
+            usage: self.engine.usage(),
             keys: Arc::clone(&self.keys.ring),
             log: Arc::clone(&self.keys.log.log),
             site: Site {

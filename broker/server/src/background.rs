@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{assembly::Broker, bundle::Workshop, expiry, health::Health};
+use crate::{assembly::Broker, bundle::Workshop, counting, expiry, health::Health};
 
 /// What tells that the bundle may have changed, beside SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,7 @@ impl Background {
         this.until_stop(expiry::watch(Arc::clone(&broker)));
         this.until_stop(forget(ports));
         this.until_stop(count(Arc::clone(&broker)));
+        this.until_stop(counting::run(Arc::clone(&broker)));
         let hangup = Arc::new(Notify::new());
         this.until_stop(keys::keys(Arc::clone(&broker), Arc::clone(&hangup)));
         this.until_stop(keys::seal_keys(Arc::clone(&broker)));

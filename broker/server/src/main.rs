@@ -1,11 +1,13 @@
 //! The binary `procura`: command line, configuration, assembly, HTTP, development mode, background work.
 
+mod alerts;
 mod assembly;
 mod background;
 mod bundle;
 mod cli;
 mod clock;
 mod config;
+mod counting;
 mod dev;
 mod expiry;
 #[cfg(feature = "failpoints")]

@@ -15,11 +15,12 @@ use procura_target_jwt::Keyring;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    alerts::{self, Webhook},
     assembly::{self, Broker, Keys, Machine, Trust, Watched},
     background::{Revocation, Watch},
     bundle::{Proofs, Stages, Workshop},
     cli::Failure,
-    config::{self, Config, Tls},
+    config::{self, Alerts, Config, Tls},
     expiry,
     health::Health,
     http, log,
@@ -32,7 +33,7 @@ use crate::{
 
 /// Runs until a signal.
 pub(crate) async fn run(path: &Path, revocation: Revocation, epoch: log::Epoch) -> Result<(), Failure> {
-    let config = Config::read(path).map_err(Failure::usage)?;
+    let mut config = Config::read(path).map_err(Failure::usage)?;
     telemetry::logs(Logs::Json);
     let signals = Signals::listen()?;
     // From here on, so that one that comes while the broker starts neither ends it nor is lost.
@@ -42,18 +43,30 @@ pub(crate) async fn run(path: &Path, revocation: Revocation, epoch: log::Epoch) 
     let admin = doors.admin.as_ref().map(|admin| admin.address().to_string());
     let certificate = doors.tls.clone().zip(config.tls.server.clone());
     let (issuer, path) = (config.issuer.clone(), config.issuer.path().to_owned());
+    let alerts = config.alerts.take();
     let broker = Arc::new(build(config, epoch).await?);
+    let webhook = alerts.map(|alerts| webhook(alerts, &broker)).transpose()?;
     let routes = http::public(broker.app(&issuer, None), &path);
     let running = Running::start(Arc::clone(&broker), routes, doors, (Watch::Sum, revocation));
     tracing::info!(%address, admin, issuer = broker.ports.issuer, "serving");
     if let Some((tls, files)) = certificate {
         note_end(&broker.health, &files.0);
-        running
-            .background
-            .also(renew(hangups, tls, files, Arc::clone(&broker.health)));
+        let renewing = renew(hangups, tls, files, Arc::clone(&broker.health));
+        running.background.also(renewing);
+    }
+    if let Some(webhook) = webhook {
+        running.background.also(alerts::run(broker, webhook));
     }
     running.until(signals).await;
     Ok(())
+}
+
+fn webhook(alerts: Alerts, broker: &Broker) -> Result<Webhook, Failure> {
+    let secret = broker.workshop.sources.open_own(&alerts.secret);
+    Ok(Webhook {
+        url: alerts.webhook,
+        secret: secret.map_err(|error| Failure::usage(format!("[alerts] secret: {error}")))?,
+    })
 }
 
 /// Reads the certificate again on SIGHUP.

@@ -22,6 +22,11 @@ pub(crate) const ISSUER: &str = "http://127.0.0.1:8420";
 
 /// The broker; `bundle/` in the folder is its bundle. The folder lives as long as it is held.
 pub(crate) async fn broker() -> (Broker, TempDir) {
+    trusting(Trust::default()).await
+}
+
+/// The same with what it trusts.
+pub(crate) async fn trusting(trust: Trust) -> (Broker, TempDir) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = tempfile::tempdir().expect("folder");
     let bundle = folder.path().join("bundle");
@@ -64,7 +69,7 @@ pub(crate) async fn broker() -> (Broker, TempDir) {
         seal_source: None,
         log,
     };
-    let broker = assembly::build(engine, workshop, keys, Trust::default(), Duration::from_secs(5)).await;
+    let broker = assembly::build(engine, workshop, keys, trust, Duration::from_secs(5)).await;
     (broker.map_err(|failure| failure.to_string()).expect("broker"), folder)
 }
 

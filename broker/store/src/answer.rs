@@ -9,11 +9,12 @@ use procura_core::{
         Undone,
     },
     limits::Counted,
+    usage::Alert,
 };
 use procura_wire::{Digest, Name, QualifiedId};
 use tokio::sync::oneshot;
 
-use crate::{log::LogWrite, rows::InconsistentRow};
+use crate::{log::LogWrite, rows::InconsistentRow, usage::UsageWrite};
 
 /// One write.
 pub(crate) enum Write {
@@ -32,6 +33,7 @@ pub(crate) enum Write {
     Count(Vec<Counted>, Timestamp),
     Log(Box<LogWrite>),
     Check,
+    Usage(UsageWrite),
 }
 
 /// What a write that was carried out answers.
@@ -44,6 +46,8 @@ pub(crate) enum Answer {
     Changed(bool),
     Forgotten(u64),
     Counted(Vec<Counted>),
+    Rows(u64),
+    Alerts(Vec<Alert>),
 }
 
 /// What one write ends with; a refusal is its own, not its batch's.

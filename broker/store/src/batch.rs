@@ -92,6 +92,7 @@ impl<'c, D: Db> Batch<'c, D> {
                 let limit = Arg::Int(FORGET_AT_ONCE.cast_signed());
                 Answer::Forgotten(self.run(sql::FORGET, vec![(*before).into(), limit]).await?)
             }
+            Write::Usage(write) => self.usage(write).await?,
         })
     }
 

@@ -115,7 +115,11 @@ impl<D: Db> Store<D> {
         })
     }
 
-    async fn many<R: Row + IntoDomain>(&self, sql: SqlStr, args: Vec<Arg>) -> Result<Vec<R::Domain>, StoreError> {
+    pub(crate) async fn many<R: Row + IntoDomain>(
+        &self,
+        sql: SqlStr,
+        args: Vec<Arg>,
+    ) -> Result<Vec<R::Domain>, StoreError> {
         let rows = self.rows::<R>(sql, args).await?;
         rows.into_iter()
             .map(|row| {

@@ -20,6 +20,7 @@ mod rows;
 mod sessions;
 mod sql;
 pub mod sqlite;
+mod usage;
 mod writer;
 
 pub use ledger::Store;

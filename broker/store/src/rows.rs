@@ -29,10 +29,10 @@ pub(crate) struct InconsistentRow {
 
 /// Names the row in errors.
 #[derive(Clone, Copy)]
-struct At(&'static str, Uuid);
+pub(crate) struct At(pub(crate) &'static str, pub(crate) Uuid);
 
 impl At {
-    fn wrong(self, column: &'static str) -> InconsistentRow {
+    pub(crate) fn wrong(self, column: &'static str) -> InconsistentRow {
         InconsistentRow {
             table: self.0,
             id: self.1,
@@ -40,7 +40,7 @@ impl At {
         }
     }
 
-    fn text<T: FromStr>(self, column: &'static str, text: &str) -> Result<T, InconsistentRow> {
+    pub(crate) fn text<T: FromStr>(self, column: &'static str, text: &str) -> Result<T, InconsistentRow> {
         text.parse().map_err(|_| self.wrong(column))
     }
 
@@ -52,15 +52,19 @@ impl At {
         T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(word)).map_err(|_| self.wrong(column))
     }
 
-    fn time(self, column: &'static str, micros: i64) -> Result<Timestamp, InconsistentRow> {
+    pub(crate) fn time(self, column: &'static str, micros: i64) -> Result<Timestamp, InconsistentRow> {
         Timestamp::from_microsecond(micros).map_err(|_| self.wrong(column))
     }
 
-    fn maybe_time(self, column: &'static str, micros: Option<i64>) -> Result<Option<Timestamp>, InconsistentRow> {
+    pub(crate) fn maybe_time(
+        self,
+        column: &'static str,
+        micros: Option<i64>,
+    ) -> Result<Option<Timestamp>, InconsistentRow> {
         micros.map(|micros| self.time(column, micros)).transpose()
     }
 
-    fn bytes(self, column: &'static str, bytes: Vec<u8>) -> Result<[u8; 32], InconsistentRow> {
+    pub(crate) fn bytes(self, column: &'static str, bytes: Vec<u8>) -> Result<[u8; 32], InconsistentRow> {
         bytes.try_into().map_err(|_| self.wrong(column))
     }
 

@@ -41,6 +41,22 @@ pub struct Sql {
     pub leaf_index: &'static str,
     /// Leaves from an index on.
     pub leaves: &'static str,
+    /// Records after a place in the order of appends: number, id and limit. Between them and that place no other can
+    /// appear any more.
+    pub next_records: &'static str,
+    /// Moves the position of the sums, if it is still there: number and id, then the new ones, time, records, replica
+    /// and until when it is claimed. Waits for nobody.
+    pub move_projection: &'static str,
+    /// Inserts persons by a JSON array of names, those that are erased apart.
+    pub insert_persons: &'static str,
+    /// Inserts what sums are of.
+    pub insert_routes: &'static str,
+    /// Adds to sums.
+    pub add_usage: &'static str,
+    /// Inserts alerts that are new.
+    pub insert_alerts: &'static str,
+    /// Function that makes a JSON array.
+    pub json_list: &'static str,
 }
 
 macro_rules! session_columns {
@@ -243,3 +259,15 @@ pub(crate) const DURABLE_TIME: &str = "SELECT max(at) AS number FROM writer";
 pub(crate) const NEW_WRITER: &str = "INSERT INTO writer (id, batch, at) VALUES ($1, 0, $2)";
 
 pub(crate) const WRITER: &str = "UPDATE writer SET batch = $2, at = $3 WHERE id = $1";
+
+pub(crate) const PROJECTION: &str = "SELECT number, record, at, records, replica, claimed FROM projection";
+
+pub(crate) const ALERT_DUE: &str = "SELECT due AS number FROM alert WHERE due <= $1 LIMIT 1";
+
+pub(crate) const TAKE_ALERTS: &str = "
+    UPDATE alert
+       SET attempts = attempts + 1, due = $2
+     WHERE due <= $1 AND key IN (SELECT key FROM alert WHERE due <= $1 ORDER BY due LIMIT $3)
+ RETURNING key, found, body, attempts";
+
+pub(crate) const SETTLE_ALERT: &str = "UPDATE alert SET due = NULL, body = NULL WHERE key = $1";

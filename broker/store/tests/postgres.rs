@@ -20,6 +20,7 @@ use procura_contract::{
     ledger_suite::{LedgerUnderTest, sample::*},
     log_suite::LogUnderTest,
     postgres::Cluster,
+    usage_suite::{UsageUnderTest, count},
 };
 use procura_core::{
     ids::IssuanceId,
@@ -27,6 +28,7 @@ use procura_core::{
     log::{KeptLeaf, LogStore},
     ports::BoxFuture,
     query::Follower,
+    usage::{Dimension, Usage, UsageFilter},
 };
 use procura_store::{PostgresLedger, postgres};
 use procura_wire::Secret;
@@ -109,6 +111,75 @@ impl LogUnderTest for Database {
     fn leaf(&self, id: IssuanceId) -> BoxFuture<'_, KeptLeaf> {
         Box::pin(leaf_of(&*self.ledger, id))
     }
+}
+
+impl UsageUnderTest for Database {
+    fn usage(&self) -> Arc<dyn Usage> {
+        Arc::clone(&self.ledger) as Arc<dyn Usage>
+    }
+
+    fn usage_replica(&self) -> BoxFuture<'_, Arc<dyn Usage>> {
+        Box::pin(async { open_url(&self.url()).await as Arc<dyn Usage> })
+    }
+}
+
+procura_contract::usage_tests!(database);
+
+/// Of two transactions the later one commits first: its record waits for the other's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_commits_late_is_not_passed_over() {
+    let database = database().await;
+    let (early, late) = (entry(0), entry(1));
+    let mut other = database.connection().await;
+    sqlx::query("BEGIN").execute(&mut other).await.expect("begun");
+    let insert =
+        "INSERT INTO record (id, leaf, event, outcome, at, grants) VALUES ($1, '{}', 'exchange', 'issued', 0, ' ')";
+    let inserted = sqlx::query(insert).bind(early.id.0).execute(&mut other).await;
+    inserted.expect("inserted");
+    let appended = database.ledger.append(late, Conditions::default()).await;
+    appended.expect("appended");
+    let usage: &dyn Usage = &*database.ledger;
+    let now = at(1_000_000);
+    assert_eq!(
+        usage.project(replica(), now).await,
+        Ok(0),
+        "the record before it is not committed"
+    );
+    sqlx::query("COMMIT").execute(&mut other).await.expect("committed");
+    assert_eq!(count(usage, 2).await, 2);
+}
+
+/// Whoever erases holds the sums only; nobody's write waits for the end of that transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_under_way_holds_up_no_append_and_no_name_comes_back() {
+    let database = database().await;
+    let usage: &dyn Usage = &*database.ledger;
+    let (first, second) = (entry(0), entry(1));
+    for entry in [first.clone(), second] {
+        let appended = database.ledger.append(entry, Conditions::default()).await;
+        appended.expect("appended");
+    }
+    let mut other = database.connection().await;
+    sqlx::query("BEGIN").execute(&mut other).await.expect("begun");
+    let erased = sqlx::query("DELETE FROM side").execute(&mut other).await;
+    assert_eq!(erased.expect("erased").rows_affected(), 2);
+    let now = at(1_000_000);
+    assert_eq!(
+        usage.project(replica(), now).await,
+        Ok(0),
+        "left alone until it is over"
+    );
+    let appended = database.ledger.append(entry(2), Conditions::default()).await;
+    appended.expect("appended meanwhile");
+    sqlx::query("COMMIT").execute(&mut other).await.expect("committed");
+    count(usage, 3).await;
+    let sums = usage.sums(UsageFilter::default(), vec![Dimension::Subject], 9).await;
+    let issued: Vec<_> = sums
+        .expect("read")
+        .into_iter()
+        .map(|sum| (sum.of[0].is_some(), sum.issued))
+        .collect();
+    assert_eq!(issued, [(true, 1), (false, 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

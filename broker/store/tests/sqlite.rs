@@ -20,12 +20,14 @@ use procura_contract::{
         sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
     },
     log_suite::LogUnderTest,
+    usage_suite::UsageUnderTest,
 };
 use procura_core::{
     ids::IssuanceId,
     ledger::{AppendError, Conditions, EndedBy, Event, Ledger, Outcome, StoreError},
     log::{KeptLeaf, LogStore},
     ports::BoxFuture,
+    usage::Usage,
 };
 use procura_store::{OpenError, SqliteLedger, sqlite};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -141,6 +143,17 @@ mod log {
         assert_eq!(waiting.iter().map(|record| record.id).collect::<Vec<_>>(), ids);
     }
 }
+impl UsageUnderTest for File {
+    fn usage(&self) -> Arc<dyn Usage> {
+        Arc::clone(&self.ledger) as Arc<dyn Usage>
+    }
+
+    fn usage_replica(&self) -> BoxFuture<'_, Arc<dyn Usage>> {
+        Box::pin(async { self.usage() })
+    }
+}
+
+procura_contract::usage_tests!(file);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_of_64_callers_share_two_commits() {

@@ -18,6 +18,7 @@ pub mod recorder;
 mod served;
 #[cfg(feature = "upstreams")]
 pub mod upstream;
+pub mod usage_suite;
 #[cfg(feature = "vault")]
 pub mod vault;
 #[cfg(feature = "vault")]

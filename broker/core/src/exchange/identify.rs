@@ -169,6 +169,7 @@ fn note_subject(admitted: &mut Admitted, subject: &Subject) {
     facts.introspected = token.vouched.introspected;
     facts.id_token = token.vouched.id_token;
     facts.tenant.clone_from(&token.vouched.tenant);
+    facts.token_key.clone_from(&token.vouched.key);
     clear.subject = Some(subject.principal.clone());
     clear.iss = Some(token.iss.clone());
     clear.sub = Some(token.sub.clone());

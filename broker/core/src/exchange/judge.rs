@@ -52,6 +52,7 @@ pub(super) async fn judge(
     let (name, target) = reads::target(catalogue, server, &request.targets)?;
     admitted.draft.facts.target = Some(name.clone());
     admitted.draft.facts.kind = Some(target.kind.name);
+    admitted.draft.facts.source.clone_from(&target.source);
     admitted.draft.clear.requested_target.clear();
     let grants = reads::grants(server, (name, target), request)?;
     admitted.draft.facts.grants = grants.iter().map(|(name, _)| (*name).clone()).collect();

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     catalogue::Catalogue,
+    issued_value,
     ledger::{Conditions, Guard, LeaseStep, Outcome},
     ports::Ports,
     record::Extent,
@@ -103,6 +104,9 @@ fn note_granted(admitted: &mut Admitted, made: &Made) {
     });
     facts.until = Some(made.minted.end);
     facts.value_sha256 = Some(made.minted.value.digest());
+    if matches!(made.tie, Tie::None) {
+        facts.signing_key = issued_value::key(&made.minted.value);
+    }
 }
 
 fn issued(admitted: &Admitted, made: Made) -> Issued {

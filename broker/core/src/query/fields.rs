@@ -105,6 +105,9 @@ fields! {
     "id_jag" Text Leaf
     "tenant" Text Leaf
     "cause" Text Leaf
+    "token_key" Text Leaf
+    "signing_key" Text Leaf
+    "source" Text Leaf
     "iss" Text Clear
     "sub" Text Clear
     "sid" Text Clear

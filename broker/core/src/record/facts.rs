@@ -132,6 +132,15 @@ pub struct Facts {
     /// Code of what was wrong in particular, where `reason` is as general as the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
+    /// `kid` of the issuer's key that signed the subject token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_key: Option<String>,
+    /// `kid` of the broker's key that signed what was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<String>,
+    /// Reference to the target's own credential, as the bundle has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// How a server proved itself.

@@ -147,6 +147,19 @@ fn caused() -> Draft {
     draft
 }
 
+fn signed() -> Draft {
+    let mut draft = refused();
+    draft.facts = Facts {
+        server: Some(name("tickets")),
+        issuer: Some(name("corp")),
+        token_key: Some("corp-2026".into()),
+        signing_key: Some("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into()),
+        source: Some("vault:kv/tickets-db".into()),
+        ..Facts::default()
+    };
+    draft
+}
+
 /// Version 1 is these bytes. A change here is a new version of the record, never an edit.
 #[test]
 fn version_1_is_pinned() {
@@ -181,6 +194,11 @@ fn version_1_is_pinned() {
     assert_eq!(
         entry.leaf,
         include_str!("../../golden/exchange-caused.leaf.json").trim_end()
+    );
+    let entry = signed().seal(Outcome::Issued, None, &Sevens).expect("short");
+    assert_eq!(
+        entry.leaf,
+        include_str!("../../golden/exchange-signed.leaf.json").trim_end()
     );
 }
 

@@ -8,6 +8,7 @@ mod fair;
 mod fakes;
 mod id_jag;
 mod identity;
+mod keys;
 mod laws;
 mod limited;
 mod once;

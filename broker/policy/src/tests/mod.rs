@@ -12,6 +12,7 @@ mod mistakes;
 mod proofs;
 mod traps;
 mod trust;
+mod unused;
 
 use std::{collections::BTreeMap, time::Duration};
 

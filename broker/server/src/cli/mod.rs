@@ -11,6 +11,7 @@ pub(crate) mod print;
 mod progress;
 mod recorded;
 mod records;
+mod report;
 mod rotate;
 mod schemas;
 mod show;
@@ -72,6 +73,9 @@ enum Command {
     /// Reads the issuance log
     #[command(subcommand)]
     Log(records::Log),
+    /// Says how far something reaches, what is not used, and what is new
+    #[command(subcommand)]
+    Report(report::Report),
 }
 
 /// `procura dev`
@@ -131,6 +135,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rotate(command) => rotate::run(command).await,
         Command::Whois(command) => whois::run(command).await,
         Command::Log(command) => records::log(command).await,
+        Command::Report(command) => report::run(command).await,
     }
 }
 
@@ -186,6 +191,10 @@ mod tests {
             "procura whois --known-as database/creds/orders-reader/x1Y --json",
             "procura rotate tickets-db --yes --json",
             "procura inventory --json",
+            "procura report blast-radius --source vault:kv/tickets-db@7 --since 2026-11-20T00:00:00Z",
+            "procura report blast-radius --agent dev/triage-bot --json",
+            "procura report unused --days 30 --patch",
+            "procura report novel --days 7 --baseline 60 --json",
             "procura serve --config procura.toml --hold-revocation",
             "procura log list target=db --csv",
             "procura log list --jsonl --limit 5000",
@@ -220,6 +229,9 @@ mod tests {
             "procura rotate",
             "procura rotate Tickets",
             "procura keys new keys.json --seal --days 9",
+            "procura report blast-radius",
+            "procura report blast-radius --target db --server tickets",
+            "procura report unused --patch --json",
             "procura policy explain",
             "procura policy explain --issuance 7",
             "procura policy explain bundle --issuance 01890a5d-ac96-774b-bcce-b302099a8057",

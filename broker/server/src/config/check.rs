@@ -33,6 +33,7 @@ struct File {
     #[serde(default)]
     spiffe: BTreeMap<Name, Spanned<peers::SpiffeKeys>>,
     mint_budget: Option<Spanned<String>>,
+    alerts: Option<alerts::AlertKeys>,
 }
 
 #[derive(Deserialize)]
@@ -122,10 +123,11 @@ impl Checker<'_> {
         let issuer = self.issuer(&file.issuer, plain);
         let policies = self.path(file.policies.as_ref());
         let store = self.store(&file.store);
-        let token_keys = self.key_source("keys.token.source", &file.keys.token.source, &file.sources);
+        let token_keys = self.reference("keys.token.source", &file.keys.token.source, &file.sources);
         let seal_keys = file.keys.seal.as_ref();
-        let seal_keys = seal_keys.map(|keys| self.key_source("keys.seal.source", &keys.source, &file.sources));
+        let seal_keys = seal_keys.map(|keys| self.reference("keys.seal.source", &keys.source, &file.sources));
         let log = self.log(file.log, file.keys.log.as_ref(), &file.sources);
+        let alerts = self.alerts(file.alerts, &file.sources);
         let sources = file
             .sources
             .into_iter()
@@ -153,6 +155,7 @@ impl Checker<'_> {
             proxy,
             trust_domains,
             mint_budget: mint_budget?,
+            alerts,
         })
     }
 
@@ -200,21 +203,21 @@ impl Checker<'_> {
         }
     }
 
-    fn key_source(
+    fn reference(
         &mut self,
-        what: &str,
+        key: &str,
         text: &Spanned<String>,
         sources: &BTreeMap<Name, Spanned<SourceConfig>>,
     ) -> Option<String> {
         let reference = match text.get_ref().parse::<Reference>() {
             Ok(reference) => reference,
             Err(error) => {
-                self.wrong(Some(text.span().start), format!("{what}: {error}"));
+                self.wrong(Some(text.span().start), format!("{key}: {error}"));
                 return None;
             }
         };
         if !sources.contains_key(&reference.source) {
-            let problem = format!("{what}: there is no [sources.{}]", reference.source);
+            let problem = format!("{key}: there is no [sources.{}]", reference.source);
             self.wrong(Some(text.span().start), problem);
         }
         Some(text.get_ref().clone())
@@ -288,6 +291,7 @@ impl Checker<'_> {
     }
 }
 
+mod alerts;
 mod log;
 mod peers;
 #[cfg(test)]

@@ -39,6 +39,16 @@ pub(crate) struct Config {
     /// Where the bundle of each trust domain is had.
     pub(crate) trust_domains: BTreeMap<String, BundleSource>,
     pub(crate) mint_budget: Duration,
+    /// Who is told of findings.
+    pub(crate) alerts: Option<Alerts>,
+}
+
+/// Who is told of what `procura report novel` finds.
+#[derive(Debug)]
+pub(crate) struct Alerts {
+    pub(crate) webhook: Url,
+    /// Reference to the secret that findings are signed with.
+    pub(crate) secret: String,
 }
 
 /// Where the log, sessions and leases are kept.

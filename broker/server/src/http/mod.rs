@@ -34,7 +34,7 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
-use procura_core::{catalogue::Issuer, log::Log, ports::Ports};
+use procura_core::{catalogue::Issuer, log::Log, ports::Ports, usage::Usage};
 use procura_target_jwt::Keyring;
 use procura_wire::Reason;
 use tokio_util::task::TaskTracker;
@@ -53,6 +53,7 @@ pub(crate) use door::Door;
 /// Everything that handlers need.
 pub(crate) struct App {
     pub(crate) ports: Arc<Ports>,
+    pub(crate) usage: Arc<dyn Usage>,
     pub(crate) keys: Arc<Keyring>,
     pub(crate) log: Arc<Log>,
     pub(crate) site: Site,
@@ -118,6 +119,9 @@ fn api() -> Router<Arc<App>> {
         .route("/inventory", get(v1::inventory))
         .route("/targets/{name}/rotate", post(v1::rotate))
         .route("/whois", get(v1::whois))
+        .route("/reports/blast-radius", get(v1::reports::blast_radius))
+        .route("/reports/unused", get(v1::reports::unused))
+        .route("/reports/novel", get(v1::reports::novel))
         .route("/openapi.json", get(metadata::openapi))
 }
 

@@ -1,5 +1,7 @@
 //! What operators and auditors ask: the log, sessions, leases.
 
+pub(crate) mod reports;
+
 use axum::{
     Json,
     extract::{Path, RawQuery},

@@ -117,4 +117,56 @@ pub(super) const SQL: Sql = Sql {
          WHERE leaf.position >= $1
          ORDER BY leaf.position
          LIMIT $2",
+    next_records: "
+        SELECT r.xact AS number, r.id, r.leaf, r.event, r.outcome, r.at, r.server, r.tool, r.target, r.grants,
+               r.about, r.until, r.source_version, s.subject, s.actor
+          FROM record r LEFT JOIN side s ON s.id = r.id
+         WHERE (r.xact, r.id) > ($1, $2) AND r.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+         ORDER BY r.xact, r.id
+         LIMIT $3",
+    move_projection: "
+        UPDATE projection
+           SET number = $3, record = $4, at = $5, records = records + $6, replica = $7, claimed = $8
+         WHERE one = (SELECT one FROM projection WHERE number = $1 AND record = $2 FOR UPDATE SKIP LOCKED)",
+    insert_persons: "
+        INSERT INTO person (name)
+        SELECT value
+          FROM json_array_elements_text($1::json)
+         WHERE EXISTS (SELECT 1 FROM side WHERE subject = value) OR EXISTS (SELECT 1 FROM side WHERE actor = value)
+            ON CONFLICT (name) DO NOTHING",
+    insert_routes: "
+        INSERT INTO route (key, server, tool, target, grants, issuer, source, source_version, signing_key, token_key,
+                           rules, groups)
+        SELECT decode(key, 'hex'), server, tool, target, grants, issuer, source, source_version, signing_key,
+               token_key, rules, groups
+          FROM json_to_recordset($1::json)
+               AS new (key text, server text, tool text, target text, grants text, issuer text, source text,
+                       source_version text, signing_key text, token_key text, rules text, groups text)
+            ON CONFLICT (key) DO NOTHING",
+    add_usage: "
+        INSERT INTO usage (route, day, subject, actor, issued, refused, reported, first_at, last_at, until, granted,
+                           used, record)
+        SELECT r.id, new.day, coalesce(s.id, 0), coalesce(a.id, 0), sum(new.issued), sum(new.refused),
+               sum(new.reported), min(new.first_at), max(new.last_at), max(new.until), max(new.granted), max(new.used),
+               min(new.record COLLATE \"C\")
+          FROM json_to_recordset($1::json)
+               AS new (route text, day bigint, subject text, actor text, issued bigint, refused bigint,
+                       reported bigint, first_at bigint, last_at bigint, until bigint, granted bigint, used bigint,
+                       record text)
+               JOIN route r ON r.key = decode(new.route, 'hex')
+               LEFT JOIN person s ON s.name = new.subject
+               LEFT JOIN person a ON a.name = new.actor
+         GROUP BY 1, 2, 3, 4
+            ON CONFLICT (route, day, subject, actor) DO UPDATE
+           SET issued = usage.issued + excluded.issued, refused = usage.refused + excluded.refused,
+               reported = usage.reported + excluded.reported, first_at = least(usage.first_at, excluded.first_at),
+               last_at = greatest(usage.last_at, excluded.last_at), record = least(usage.record, excluded.record),
+               until = greatest(usage.until, excluded.until), granted = greatest(usage.granted, excluded.granted),
+               used = greatest(usage.used, excluded.used)",
+    insert_alerts: "
+        INSERT INTO alert (key, found, body, attempts, due)
+        SELECT decode(key, 'hex'), found, body, 0, found
+          FROM json_to_recordset($1::json) AS new (key text, found bigint, body text)
+            ON CONFLICT (key) DO NOTHING",
+    json_list: "json_build_array",
 };

@@ -97,4 +97,61 @@ pub(super) const SQL: Sql = Sql {
          WHERE record.rowid > $1 AND record.rowid <= (SELECT size FROM log)
          ORDER BY record.rowid
          LIMIT $2",
+    next_records: "
+        SELECT r.rowid AS number, r.id, r.leaf, r.event, r.outcome, r.at, r.server, r.tool, r.target, r.grants,
+               r.about, r.until, r.source_version, s.subject, s.actor
+          FROM record r LEFT JOIN side s ON s.id = r.id
+         WHERE r.rowid > $1 AND r.id <> $2
+         ORDER BY r.rowid
+         LIMIT $3",
+    move_projection: "
+        UPDATE projection
+           SET number = $3, record = $4, at = $5, records = records + $6, replica = $7, claimed = $8
+         WHERE number = $1 AND record = $2",
+    insert_persons: "
+        INSERT INTO person (name)
+        SELECT value
+          FROM json_each($1)
+         WHERE EXISTS (SELECT 1 FROM side WHERE subject = value) OR EXISTS (SELECT 1 FROM side WHERE actor = value)
+            ON CONFLICT (name) DO NOTHING",
+    insert_routes: "
+        INSERT INTO route (key, server, tool, target, grants, issuer, source, source_version, signing_key, token_key,
+                           rules, groups)
+        SELECT unhex(value ->> 'key'), value ->> 'server', value ->> 'tool', value ->> 'target', value ->> 'grants',
+               value ->> 'issuer', value ->> 'source', value ->> 'source_version', value ->> 'signing_key',
+               value ->> 'token_key', value ->> 'rules', value ->> 'groups'
+          FROM jsonb_each($1)
+         WHERE true
+            ON CONFLICT (key) DO NOTHING",
+    add_usage: "
+        INSERT INTO usage (route, day, subject, actor, issued, refused, reported, first_at, last_at, until, granted,
+                           used, record)
+        SELECT r.id, new.day, coalesce(s.id, 0), coalesce(a.id, 0), sum(new.issued), sum(new.refused),
+               sum(new.reported), min(new.first_at), max(new.last_at), max(new.until), max(new.granted), max(new.used),
+               min(new.record)
+          FROM (SELECT unhex(value ->> 'route') AS route, value ->> 'day' AS day, value ->> 'subject' AS subject,
+                       value ->> 'actor' AS actor, value ->> 'issued' AS issued, value ->> 'refused' AS refused,
+                       value ->> 'reported' AS reported, value ->> 'first_at' AS first_at,
+                       value ->> 'last_at' AS last_at, value ->> 'until' AS until, value ->> 'granted' AS granted,
+                       value ->> 'used' AS used, value ->> 'record' AS record
+                  FROM jsonb_each($1)) AS new
+               JOIN route r ON r.key = new.route
+               LEFT JOIN person s ON s.name = new.subject
+               LEFT JOIN person a ON a.name = new.actor
+         WHERE true
+         GROUP BY 1, 2, 3, 4
+            ON CONFLICT (route, day, subject, actor) DO UPDATE
+           SET issued = usage.issued + excluded.issued, refused = usage.refused + excluded.refused,
+               reported = usage.reported + excluded.reported, first_at = min(usage.first_at, excluded.first_at),
+               last_at = max(usage.last_at, excluded.last_at), record = min(usage.record, excluded.record),
+               until = coalesce(max(usage.until, excluded.until), usage.until, excluded.until),
+               granted = coalesce(max(usage.granted, excluded.granted), usage.granted, excluded.granted),
+               used = coalesce(max(usage.used, excluded.used), usage.used, excluded.used)",
+    insert_alerts: "
+        INSERT INTO alert (key, found, body, attempts, due)
+        SELECT unhex(value ->> 'key'), value ->> 'found', value ->> 'body', 0, value ->> 'found'
+          FROM jsonb_each($1)
+         WHERE true
+            ON CONFLICT (key) DO NOTHING",
+    json_list: "json_array",
 };

@@ -29,6 +29,7 @@ mod peers;
 mod questions;
 mod reload;
 mod replicas;
+mod reports;
 mod rotation;
 mod trusted;
 mod undoing;
@@ -106,6 +107,10 @@ fn main() -> ExitCode {
         questions::a_question_finds_the_same_by_command_and_api_on_both_engines,
         questions::a_reader_of_one_target_is_told_of_no_other,
         questions::whoever_follows_the_log_sees_each_record_and_holds_up_no_end,
+        reports::exchanges_are_in_the_blast_radius_of_all_that_they_hang_on,
+        reports::the_patch_of_what_is_not_used_leaves_a_bundle_that_loads,
+        reports::an_erased_subject_is_in_no_report,
+        reports::a_reader_of_one_target_is_told_of_that_one,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
         replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
         rotation::no_exchange_fails_while_a_password_changes_that_a_file_keeps,

@@ -43,7 +43,7 @@ impl Checker<'_> {
         sources: &BTreeMap<Name, Spanned<SourceConfig>>,
     ) -> Option<Log> {
         let keys = match keys {
-            Some(keys) => self.key_source("keys.log.source", &keys.source, sources),
+            Some(keys) => self.reference("keys.log.source", &keys.source, sources),
             None => {
                 let problem = "there is no [keys.log]: name the source of the keys that sign the log; make them with \
                                `procura keys new FILE --algorithm ed25519`";
@@ -83,7 +83,7 @@ impl Checker<'_> {
     }
 
     fn bucket(&mut self, keys: &BucketKeys, sources: &BTreeMap<Name, Spanned<SourceConfig>>) -> Option<Bucket> {
-        let credentials = self.key_source("log.anchor.s3.credentials", &keys.credentials, sources);
+        let credentials = self.reference("log.anchor.s3.credentials", &keys.credentials, sources);
         let endpoint = keys.endpoint.get_ref().parse::<Url>().ok().filter(is_endpoint);
         if endpoint.is_none() {
             let problem = "log.anchor.s3.endpoint: write https://HOST (http at a literal loopback address only), \
