@@ -278,12 +278,12 @@ fn alerts_go_to_an_https_url_and_are_signed_with_a_secret_of_a_source() {
         (alerts.webhook.as_str(), alerts.secret.as_str()),
         ("https://hooks.example.com/a", "own:hook")
     );
-    let url = "procura.toml:12: alerts.webhook is not a URL that begins with https:// and has no user in it";
+    let url = "procura.toml:16: alerts.webhook is not a URL that begins with https:// and has no user in it";
     for bad in ["http://hooks.example.com", "https://u:p@hooks.example.com", "hooks"] {
         assert_eq!(mistakes(&with(bad, "own:hook")), url, "{bad}");
     }
     assert_eq!(
         mistakes(&with("https://hooks.example.com", "owm:hook")),
-        "procura.toml:13: alerts.secret: there is no [sources.owm]"
+        "procura.toml:17: alerts.secret: there is no [sources.owm]"
     );
 }
