@@ -52,7 +52,7 @@ impl FileAnchor {
 
 impl Anchor for FileAnchor {
     fn last(&self) -> BoxFuture<'_, Result<Anchored, AnchorError>> {
-        Box::pin(self.blocking(|path| last(path)))
+        Box::pin(self.blocking(last))
     }
 
     fn append(&self, position: u64, note: String) -> BoxFuture<'_, Result<(), AnchorError>> {

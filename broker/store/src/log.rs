@@ -176,13 +176,12 @@ impl LogRow {
 
 /// Records in their order, without gaps from that index on.
 fn in_order(rows: Vec<LeafRow>, first: u64) -> Result<Vec<LeafRecord>, StoreError> {
-    let mut next = i64::try_from(first).unwrap_or(i64::MAX);
+    let first = i64::try_from(first).unwrap_or(i64::MAX);
     let mut records = Vec::with_capacity(rows.len());
-    for row in rows {
-        if row.position.is_some_and(|position| position != next) {
+    for (index, row) in (first..).zip(rows) {
+        if row.position.is_some_and(|position| position != index) {
             return Err(inconsistent("a gap between the records: one was taken away"));
         }
-        next += 1;
         let (id, leaf) = (IssuanceId(row.id), row.leaf);
         records.push(LeafRecord { id, leaf });
     }

@@ -47,7 +47,7 @@ impl Tiles {
     pub fn edge(size: u64) -> Vec<TileKey> {
         let level = |level: u8| {
             let hashes = size >> (HEIGHT * level);
-            (hashes % TILE_WIDTH > 0).then_some((level, hashes / TILE_WIDTH))
+            (!hashes.is_multiple_of(TILE_WIDTH)).then_some((level, hashes / TILE_WIDTH))
         };
         (0..7).filter_map(level).collect()
     }

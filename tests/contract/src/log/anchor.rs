@@ -1,5 +1,7 @@
 //! An anchor and a notary in memory, and what checkpoints at an anchor must be.
 
+#![expect(clippy::panic, reason = "the code of tests, kept in a library")]
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
