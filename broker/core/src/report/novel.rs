@@ -1,6 +1,9 @@
 //! `procura report novel`: combinations that the baseline has not, and counts that are far above it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use procura_wire::{Digest, Name};
 use serde::Serialize;
@@ -160,7 +163,7 @@ pub async fn novel(readers: Readers<'_>, span: Span, readable: Option<Vec<Name>>
             look.rates(pattern).await?;
         }
     }
-    look.findings.sort_by(|one, other| other.last.cmp(&one.last));
+    look.findings.sort_by_key(|finding| Reverse(finding.last));
     look.more |= look.findings.len() > FINDINGS;
     look.findings.truncate(FINDINGS);
     Ok(Novel {
