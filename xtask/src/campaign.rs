@@ -2,7 +2,7 @@
 //! when the exchange, the stores or undoing change; its results are committed.
 
 use crate::{
-    mutants,
+    fuzz, mutants,
     parts::Testbed,
     run::{self, cargo, shown},
     test,
@@ -10,12 +10,14 @@ use crate::{
 };
 
 /// What there is, and how many times where the command line does not say.
-const CAMPAIGNS: [(&str, u32); 5] = [
+const CAMPAIGNS: [(&str, u32); 6] = [
     ("crash", 2000),
     ("rotation", 100),
     ("undo", 10_000),
     ("leases", 100_000),
     ("mutants", u32::MAX),
+    // Seconds for each target.
+    ("fuzz", 600),
 ];
 
 /// A campaign as the command line names it.
@@ -49,6 +51,9 @@ impl Campaign {
 pub(crate) fn run(campaign: &Campaign) -> Result<(), String> {
     if campaign.name == "mutants" {
         return mutants::run(campaign.times, campaign.seed);
+    }
+    if campaign.name == "fuzz" {
+        return fuzz::run(campaign.times, campaign.seed);
     }
     let workspace = Workspace::read()?;
     let result = workspace
@@ -84,6 +89,7 @@ mod tests {
     #[test]
     fn reads_the_campaigns_command_line() {
         assert_eq!(parse("campaign crash"), Some(("crash", 2000, 1)));
+        assert_eq!(parse("campaign fuzz"), Some(("fuzz", 600, 1)));
         assert_eq!(parse("campaign rotation --times=7 --seed=3"), Some(("rotation", 7, 3)));
         for wrong in [
             "campaign",

@@ -2,6 +2,7 @@
 
 mod bench;
 mod campaign;
+mod fuzz;
 mod mutants;
 mod parts;
 mod postgres;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
        cargo xtask bench
-       cargo xtask campaign crash|rotation|undo|leases|mutants [--times=N] [--seed=N]
+       cargo xtask campaign crash|rotation|undo|leases|mutants|fuzz [--times=N] [--seed=N]
        cargo xtask requirements
 
   test               installs servers and clients into target/testbed/ and runs every test
@@ -22,7 +23,8 @@ const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
   --system-packages  lets apt-get install the PostgreSQL server where there is none (as root)
   bench              measures the release build and writes tests/bench/results/COMMIT.json
   campaign           crashes brokers or rotates passwords many times and writes tests/campaigns/results/;
-                     mutants takes guards out, all of them or some, and looks whether a case fails
+                     mutants takes guards out, all of them or some, and looks whether a case fails;
+                     fuzz looks N seconds for inputs that break a law of each target of tests/fuzz
   requirements       writes docs/requirements.md: which test shows which rule of the protocols";
 
 fn main() -> ExitCode {

@@ -39,6 +39,7 @@ enum Part {
     Client,
     Contract,
     EndToEnd,
+    Fuzz,
     Bench,
     Tasks,
 }
@@ -112,6 +113,7 @@ fn may_depend(part: Part, on: Part) -> bool {
         Part::Server => matches!(on, Part::Wire | Part::Core | Part::Leaf),
         Part::EndToEnd => matches!(on, Part::Wire | Part::Client | Part::Contract),
         Part::Bench => matches!(on, Part::Wire | Part::Core | Part::Leaf),
+        Part::Fuzz => matches!(on, Part::Wire | Part::Core | Part::Leaf | Part::Contract),
     }
 }
 
@@ -119,7 +121,7 @@ fn may_test_with(part: Part, on: Part) -> bool {
     match part {
         Part::Core | Part::Leaf | Part::Server => on == Part::Contract,
         Part::Tasks => on == Part::Wire,
-        Part::Wire | Part::Client | Part::Contract | Part::EndToEnd | Part::Bench => false,
+        Part::Wire | Part::Client | Part::Contract | Part::EndToEnd | Part::Fuzz | Part::Bench => false,
     }
 }
 
@@ -168,6 +170,7 @@ fn part(dir: &str) -> Part {
         "client-lib" => Part::Client,
         "tests/contract" => Part::Contract,
         "tests/e2e" => Part::EndToEnd,
+        "tests/fuzz" => Part::Fuzz,
         "tests/bench" => Part::Bench,
         "xtask" => Part::Tasks,
         other if other.starts_with("broker/targets/") => Part::Leaf,

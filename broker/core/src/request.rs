@@ -175,11 +175,13 @@ fn token(form: &mut Form, name: &'static str, type_name: &'static str) -> Result
 }
 
 fn targets(form: &mut Form, may_be_none: bool) -> Result<Vec<TargetRef>, FormFault> {
-    let audiences = form
-        .take_all("audience")
-        .into_iter()
-        .map(plain)
-        .map(TargetRef::Audience);
+    let audiences = form.take_all("audience");
+    let too_many = if audiences.len() > MAX_TARGETS {
+        "audience"
+    } else {
+        "resource"
+    };
+    let audiences = audiences.into_iter().map(plain).map(TargetRef::Audience);
     let resources = form
         .take_all("resource")
         .into_iter()
@@ -189,7 +191,7 @@ fn targets(form: &mut Form, may_be_none: bool) -> Result<Vec<TargetRef>, FormFau
     match all.len() {
         0 if !may_be_none => Err(FormFault::of(Reason::ParamMissing, "audience")),
         0..=MAX_TARGETS => Ok(all),
-        _ => Err(FormFault::of(Reason::PolicyTarget, "audience")),
+        _ => Err(FormFault::of(Reason::PolicyTarget, too_many)),
     }
 }
 

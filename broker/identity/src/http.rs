@@ -32,6 +32,14 @@ pub struct HttpOptions {
     pub allow_private: Vec<String>,
 }
 
+impl HttpOptions {
+    /// Whether a request may go to the URL, as far as it says where that is: the addresses of a name are looked at again when it is
+    /// resolved.
+    pub fn permits(&self, url: &Url) -> bool {
+        Reach::of(self).permits(url)
+    }
+}
+
 /// Why a document could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -53,14 +61,7 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn new(options: HttpOptions) -> Result<Self, IdentityError> {
         let tls = tls(&options.extra_ca)?;
-        let reach = Arc::new(Reach {
-            http_loopback: options.allow_http_loopback,
-            private: options
-                .allow_private
-                .iter()
-                .map(|host| host.to_ascii_lowercase())
-                .collect(),
-        });
+        let reach = Arc::new(Reach::of(&options));
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::clone(&reach))
@@ -155,6 +156,14 @@ struct Reach {
 struct Unreachable;
 
 impl Reach {
+    fn of(options: &HttpOptions) -> Self {
+        let hosts = options.allow_private.iter();
+        Self {
+            http_loopback: options.allow_http_loopback,
+            private: hosts.map(|host| host.to_ascii_lowercase()).collect(),
+        }
+    }
+
     fn permits(&self, url: &Url) -> bool {
         let scheme = match url.scheme() {
             "https" => true,

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     bundle::Bundle,
+    meant::meant,
     mistake::Mistake,
     names::ACT_FOR,
     rules::Rule,
@@ -98,17 +99,23 @@ fn against(schema: Schema, some: &[&Rule], rules: &[Rule], (catalogue, bundle): 
         Ok(set) => set,
         Err(error) => return vec![Mistake::of_file("rules", error.to_string())],
     };
-    let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
+    let validator = Validator::new(schema);
+    let result = validator.validate(&set, ValidationMode::Strict);
     let errors = result.validation_errors().filter_map(|error| {
         let rule = by_id(rules, error.policy_id())?;
         let idle = matches!(error, ValidationError::InvalidActionApplication(_)) && waits(rule, catalogue);
-        (!idle).then(|| (rule, rule.complaint(bundle, &DetailedError::from(error))))
+        (!idle).then(|| (rule, rule.complaint(bundle, &told(error, validator.schema()))))
     });
     // The same words may be wrong for each of many grants: once is enough. What is wrong also makes a
-    // rule impossible, so warnings are told of rules without errors.
+    // rule impossible, so warnings are told of rules without errors. Cedar goes through grants in no order: the first word by the
+    // alphabet is told.
     let mut found = BTreeMap::new();
     for (rule, mistake) in errors {
-        found.entry((&rule.id, mistake.line, mistake.column)).or_insert(mistake);
+        let place = (&rule.id, mistake.line, mistake.column);
+        let told: &mut Mistake = found.entry(place).or_insert_with(|| mistake.clone());
+        if mistake < *told {
+            *told = mistake;
+        }
     }
     let warnings = result.validation_warnings().filter_map(|warning| {
         let rule = by_id(rules, warning.policy_id())?;
@@ -121,6 +128,19 @@ fn against(schema: Schema, some: &[&Rule], rules: &[Rule], (catalogue, bundle): 
     });
     let warnings: Vec<_> = warnings.collect();
     found.into_values().chain(warnings).collect()
+}
+
+/// The error with a proposal of ours for names that it does not know: Cedar's is another one each time where several are as near.
+fn told(error: &ValidationError, schema: &Schema) -> DetailedError {
+    let mut told = DetailedError::from(error);
+    let name = told.message.rsplit('`').nth(1).unwrap_or_default();
+    let proposal = match error {
+        ValidationError::UnrecognizedActionId(_) => meant(name, schema.actions()),
+        ValidationError::UnrecognizedEntityType(_) => meant(name, schema.entity_types()),
+        _ => return told,
+    };
+    told.help = proposal.map(|name| format!("did you mean `{name}`?"));
+    told
 }
 
 fn by_id<'r>(rules: &'r [Rule], id: &cedar_policy::PolicyId) -> Option<&'r Rule> {

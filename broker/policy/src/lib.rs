@@ -16,6 +16,7 @@ mod explain;
 mod folder;
 mod judge;
 mod load;
+mod meant;
 mod mistake;
 mod names;
 mod near;

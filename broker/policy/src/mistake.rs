@@ -22,7 +22,7 @@ impl Mistake {
             file: file.to_owned(),
             line: 1,
             column: 1,
-            text: text.into(),
+            text: one_line(&text.into()),
         }
     }
 
@@ -34,7 +34,7 @@ impl Mistake {
             file: file.to_owned(),
             line: before.matches('\n').count() + 1,
             column,
-            text: text.into(),
+            text: one_line(&text.into()),
         }
     }
 }
@@ -46,6 +46,21 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// What values of a bundle bring along into a sentence about them must not write to a terminal, nor lines into a log.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| match is_odd(c) || c.is_control() {
+        true => c.escape_unicode().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+/// What no reader sees, or sees as something else.
+fn is_odd(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c == '\u{feff}' || turns || (c.is_control() && c != '\n' && c != '\t')
+}
+
 /// Reads a file's bytes as text that every reader and editor sees the same way: UTF-8 with LF, no
 /// byte order mark, no control characters but tabs, nothing that changes the direction of text.
 pub(crate) fn plain_text<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Mistake> {
@@ -53,10 +68,7 @@ pub(crate) fn plain_text<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Mis
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
         Mistake::at(file, &good, good.len(), "this is not UTF-8; save the file as UTF-8")
     })?;
-    let turns =
-        |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let odd = |c: char| c == '\u{feff}' || turns(c) || (c.is_control() && c != '\n' && c != '\t');
-    let Some((offset, c)) = text.char_indices().find(|(_, c)| odd(*c)) else {
+    let Some((offset, c)) = text.char_indices().find(|(_, c)| is_odd(*c)) else {
         return Ok(text);
     };
     let problem = match c {

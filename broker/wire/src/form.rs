@@ -64,7 +64,7 @@ impl Form {
     }
 
     /// Takes the values of a parameter that may repeat.
-    pub fn take_all(&mut self, name: &'static str) -> Vec<Secret> {
+    pub fn take_all(&mut self, name: &str) -> Vec<Secret> {
         self.0.remove(name).unwrap_or_default()
     }
 

@@ -1,6 +1,7 @@
 //! The words on the wire: RFC 8693 vocabulary, token types, credential documents,
 //! reasons and secret newtypes. No IO; the broker and its clients share these types.
 
+mod basic;
 mod credential;
 mod digest;
 mod form;
@@ -12,6 +13,7 @@ mod secret;
 mod token_type;
 mod tool;
 
+pub use basic::{MAX_CLIENT_ID, MAX_CLIENT_SECRET, basic};
 pub use credential::{AwsCredential, PostgresCredential, VaultCredential};
 pub use digest::{Digest, MalformedDigest};
 pub use form::{Form, FormFault, unescape};

@@ -125,3 +125,13 @@ fn a_token_that_is_too_long_is_refused_and_not_dropped() {
         (Reason::ParamTooLarge, Some("subject_token"))
     );
 }
+
+#[test]
+fn too_many_targets_are_a_fault_of_the_parameter_that_has_them() {
+    let nine = |name: &str| vec![format!("{name}=x"); MAX_TARGETS + 1].join("&");
+    let resources = VALID.replace("audience=api", &nine("resource"));
+    let found = read(&resources).expect_err("refused");
+    assert_eq!((found.reason, found.param), (Reason::PolicyTarget, Some("resource")));
+    assert_eq!(fault(&nine("resource")), ("policy.target", Some("resource")));
+    assert_eq!(fault(&nine("audience")), ("policy.target", Some("audience")));
+}

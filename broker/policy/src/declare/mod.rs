@@ -238,6 +238,9 @@ pub(crate) fn resource(text: &str) -> Result<(), String> {
     if text[..end].bytes().any(|c| c.is_ascii_uppercase()) {
         return Err(format!("`{text}`: write scheme and host in lower case"));
     }
+    if url.has_authority() && !text.starts_with(&format!("{}://", url.scheme())) {
+        return Err(format!("`{text}` must begin with {}://", url.scheme()));
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod bindings;
 mod decide;
 mod editor;
 mod folder;
+mod found;
 mod identities;
 mod laws;
 mod limits;

@@ -172,7 +172,8 @@ impl Checker<'_> {
             self.wrong(at, "issuer is not a URL; write https://HOST");
             return None;
         };
-        let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        let user = !url.username().is_empty() || url.password().is_some();
+        let bare = url.query().is_none() && url.fragment().is_none() && !user;
         if !bare || url.host_str().is_none() || issuer.get_ref().ends_with('/') {
             self.wrong(
                 at,

@@ -6,12 +6,10 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, header, request::Parts},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use procura_core::identity::{AssertionType, ClientCredentials};
-use procura_wire::{Form, FormFault, Reason, Secret, unescape};
+use procura_wire::{Form, FormFault, MAX_CLIENT_ID, MAX_CLIENT_SECRET, Reason, Secret};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use zeroize::Zeroizing;
 
 use super::reply::Challenge;
 
@@ -23,12 +21,8 @@ const MAX_BODY: usize = 256 * 1024;
 const MAX_BODIES: usize = 64 * 1024 * 1024;
 /// Longest time for a body to arrive.
 const MAX_BODY_TIME: Duration = Duration::from_secs(10);
-/// Longest client id, bytes.
-const MAX_CLIENT_ID: usize = 256;
 /// Longest client assertion, bytes.
 const MAX_ASSERTION: usize = 16 * 1024;
-/// Longest client secret, bytes.
-const MAX_CLIENT_SECRET: usize = 1024;
 
 /// Reads a form body (RFC 6749 section 3.2 and appendix B). Parameters in the query are refused.
 pub(crate) async fn form(parts: &Parts, body: Body) -> Result<Form, FormFault> {
@@ -150,7 +144,7 @@ fn assertion(form: &mut Form) -> Result<Option<(AssertionType, Secret)>, FormFau
     }
 }
 
-/// Credentials of the Authorization header (RFC 7617; both parts form-encoded as RFC 6749 section 2.3.1 says).
+/// Credentials of the Authorization header (RFC 7617).
 pub(crate) fn basic(headers: &HeaderMap) -> Result<ClientCredentials, FormFault> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next()) {
@@ -160,18 +154,8 @@ pub(crate) fn basic(headers: &HeaderMap) -> Result<ClientCredentials, FormFault>
 }
 
 fn read_basic(value: &HeaderValue) -> Option<ClientCredentials> {
-    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
-    let colon = pair.iter().position(|byte| *byte == b':')?;
-    let secret = Secret::new(unescape(&pair[colon + 1..])?);
-    let fits = colon <= MAX_CLIENT_ID && secret.len() <= MAX_CLIENT_SECRET;
-    fits.then_some(ClientCredentials::Basic {
-        id: unescape(&pair[..colon])?,
-        secret,
-    })
+    let (id, secret) = procura_wire::basic(value.to_str().ok()?)?;
+    Some(ClientCredentials::Basic { id, secret })
 }
 
 /// How a 401 to this caller asks for credentials (RFC 6749 section 5.2).
@@ -193,6 +177,7 @@ fn public(id: &Secret) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
     use futures_util::{StreamExt, stream};
 
     use super::*;

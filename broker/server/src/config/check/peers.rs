@@ -110,7 +110,8 @@ impl Checker<'_> {
 
     fn endpoint(&mut self, name: &Name, text: &Spanned<String>) -> Option<BundleSource> {
         let url = text.get_ref().parse::<Url>().ok();
-        let url = url.filter(|url| url.scheme() == "https" && url.host().is_some() && url.username().is_empty());
+        let no_user = |url: &Url| url.username().is_empty() && url.password().is_none();
+        let url = url.filter(|url| url.scheme() == "https" && url.host().is_some() && no_user(url));
         if url.is_none() {
             let problem = format!("spiffe.{name}.bundle_endpoint is an https URL without user");
             self.wrong(Some(text.span().start), problem);

@@ -75,6 +75,14 @@ fn every_mistake_is_listed() {
 }
 
 #[test]
+fn addresses_have_no_password_without_a_user_either() {
+    let issuer = GOOD.replace("https://broker.example.com", "https://:x@broker.example.com");
+    assert!(mistakes(&issuer).contains("issuer must have a host, and no user"));
+    let spiffe = "[spiffe.one]\ntrust_domain = \"example.org\"\nbundle_endpoint = \"https://:x@spire.example.org\"\n";
+    assert!(mistakes(&format!("{GOOD}{spiffe}")).contains("bundle_endpoint is an https URL without user"));
+}
+
+#[test]
 fn a_key_that_seals_is_a_reference_like_the_others() {
     let with = |source: &str| {
         GOOD.replace(
