@@ -18,7 +18,7 @@ use crate::{
 const METHOD: &str = "POST";
 const TOKEN: &str = "a-token";
 
-/// A proof, as [`token`] makes it of the input, presented without an access token and with one.
+/// A proof, as `token` makes it of the input, presented without an access token and with one.
 ///
 /// What is accepted is a proof of this request: method, address, time, a nonce of ours, the token's hash; and whoever is named by
 /// our key's thumbprint has signed with our key.

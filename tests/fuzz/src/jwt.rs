@@ -18,7 +18,7 @@ const ROLES: [Role; 4] = [Role::Subject, Role::Actor, Role::Operator, Role::Work
 /// What no header of a token may have that is accepted.
 const REFUSED: [&str; 7] = ["jwk", "jku", "x5u", "x5c", "crit", "enc", "zip"];
 
-/// A token, as [`token`] makes it of the input, in the place of every token that the broker takes.
+/// A token, as `token` makes it of the input, in the place of every token that the broker takes.
 ///
 /// What is accepted was signed by the key of its issuer or server under the algorithm of that key, says what the broker reads in it,
 /// and is accepted as one thing only.
