@@ -26,6 +26,7 @@ pub mod staged;
 pub mod trust;
 pub mod undo;
 pub mod uses;
+pub mod web;
 pub mod whois;
 pub mod withdraw;
 

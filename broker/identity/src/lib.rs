@@ -17,6 +17,7 @@ mod jwk;
 mod jws;
 mod keys;
 mod leaf;
+mod log_in;
 mod nonce;
 mod roca;
 mod spiffe;
@@ -42,6 +43,7 @@ use serde_json::Value;
 
 pub use http::HttpOptions;
 pub use introspection::Opener;
+pub use log_in::{Fetched, Unfetched};
 pub use spiffe::BundleSource;
 
 /// What an issuer's file says instead of a URL for the issuer of development mode.
@@ -107,6 +109,7 @@ pub enum IdentityError {
 pub struct Identity {
     issuer: String,
     builtin: Option<String>,
+    http: Arc<http::Http>,
     clients: client::Clients,
     inline: assertion::Inline,
     keys: keys::Keys,
@@ -138,6 +141,7 @@ impl Identity {
             spiffe,
             issuer: options.issuer,
             builtin,
+            http: Arc::clone(&http),
             clients: client::Clients::new(options.dev_secrets, Arc::clone(&options.clock)),
             inline: assertion::Inline::default(),
             introspections: introspection::Introspections::new(Arc::clone(&http), Arc::clone(&options.clock)),

@@ -12,6 +12,8 @@ const MAX_OPERATORS: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Statement {
     pub(crate) start: usize,
+    /// Behind its semicolon.
+    pub(crate) end: usize,
     pub(crate) clauses: Vec<Clause>,
 }
 
@@ -64,9 +66,10 @@ pub(crate) fn statements(source: &str) -> Result<Vec<Statement>, (usize, &'stati
     let mut found = Vec::new();
     for statement in tokens.split_inclusive(|token| token.is(source, ";")) {
         check_size(source, statement)?;
-        if let Some(first) = statement.first() {
+        if let (Some(first), Some(last)) = (statement.first(), statement.last()) {
             found.push(Statement {
                 start: first.range.start,
+                end: last.range.end,
                 clauses: clauses(source, statement).unwrap_or_default(),
             });
         }

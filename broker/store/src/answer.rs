@@ -13,7 +13,7 @@ use procura_core::{
 use procura_wire::{Digest, Name, QualifiedId};
 use tokio::sync::oneshot;
 
-use crate::rows::InconsistentRow;
+use crate::{rows::InconsistentRow, web::WebWrite};
 
 /// One write.
 pub(crate) enum Write {
@@ -30,6 +30,7 @@ pub(crate) enum Write {
     SettleBundle(Digest),
     Forget(Timestamp),
     Count(Vec<Counted>, Timestamp),
+    Web(WebWrite),
     Check,
 }
 

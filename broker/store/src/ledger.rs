@@ -82,7 +82,7 @@ impl<D: Db> Store<D> {
     }
 
     /// A write that cannot be refused, only fail.
-    async fn write(&self, write: Write) -> Result<Answer, StoreError> {
+    pub(crate) async fn write(&self, write: Write) -> Result<Answer, StoreError> {
         self.submit(write).await.map_err(|error| match error {
             AppendError::Store(error) => error,
             _ => StoreError::Inconsistent,
@@ -103,7 +103,7 @@ impl<D: Db> Store<D> {
         }
     }
 
-    async fn rows<R: Row>(&self, sql: SqlStr, args: Vec<Arg>) -> Result<Vec<R>, StoreError> {
+    pub(crate) async fn rows<R: Row>(&self, sql: SqlStr, args: Vec<Arg>) -> Result<Vec<R>, StoreError> {
         let rows = match self.pool.acquire().await {
             Ok(mut conn) => D::rows(&mut conn, sql, args).await,
             Err(error) => Err(error),
@@ -114,7 +114,11 @@ impl<D: Db> Store<D> {
         })
     }
 
-    async fn many<R: Row + IntoDomain>(&self, sql: SqlStr, args: Vec<Arg>) -> Result<Vec<R::Domain>, StoreError> {
+    pub(crate) async fn many<R: Row + IntoDomain>(
+        &self,
+        sql: SqlStr,
+        args: Vec<Arg>,
+    ) -> Result<Vec<R::Domain>, StoreError> {
         let rows = self.rows::<R>(sql, args).await?;
         rows.into_iter()
             .map(|row| {
@@ -126,7 +130,11 @@ impl<D: Db> Store<D> {
             .collect()
     }
 
-    async fn one<R: Row + IntoDomain>(&self, sql: &'static str, arg: Arg) -> Result<Option<R::Domain>, StoreError> {
+    pub(crate) async fn one<R: Row + IntoDomain>(
+        &self,
+        sql: &'static str,
+        arg: Arg,
+    ) -> Result<Option<R::Domain>, StoreError> {
         Ok(self.many::<R>(sql.into_sql_str(), vec![arg]).await?.pop())
     }
 

@@ -18,6 +18,7 @@ mod rows;
 mod sessions;
 mod sql;
 pub mod sqlite;
+mod web;
 mod writer;
 
 pub use ledger::Store;

@@ -29,10 +29,10 @@ pub(crate) struct InconsistentRow {
 
 /// Names the row in errors.
 #[derive(Clone, Copy)]
-struct At(&'static str, Uuid);
+pub(crate) struct At(pub(crate) &'static str, pub(crate) Uuid);
 
 impl At {
-    fn wrong(self, column: &'static str) -> InconsistentRow {
+    pub(crate) fn wrong(self, column: &'static str) -> InconsistentRow {
         InconsistentRow {
             table: self.0,
             id: self.1,
@@ -48,11 +48,15 @@ impl At {
         text.map(|text| self.text(column, text)).transpose()
     }
 
-    fn word<'de, T: Deserialize<'de>>(self, column: &'static str, word: &'de str) -> Result<T, InconsistentRow> {
+    pub(crate) fn word<'de, T: Deserialize<'de>>(
+        self,
+        column: &'static str,
+        word: &'de str,
+    ) -> Result<T, InconsistentRow> {
         T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(word)).map_err(|_| self.wrong(column))
     }
 
-    fn time(self, column: &'static str, micros: i64) -> Result<Timestamp, InconsistentRow> {
+    pub(crate) fn time(self, column: &'static str, micros: i64) -> Result<Timestamp, InconsistentRow> {
         Timestamp::from_microsecond(micros).map_err(|_| self.wrong(column))
     }
 
@@ -60,7 +64,7 @@ impl At {
         micros.map(|micros| self.time(column, micros)).transpose()
     }
 
-    fn bytes(self, column: &'static str, bytes: Vec<u8>) -> Result<[u8; 32], InconsistentRow> {
+    pub(crate) fn bytes(self, column: &'static str, bytes: Vec<u8>) -> Result<[u8; 32], InconsistentRow> {
         bytes.try_into().map_err(|_| self.wrong(column))
     }
 

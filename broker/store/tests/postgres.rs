@@ -18,6 +18,7 @@ use kit::{Impatient, append_counted, quiet};
 use procura_contract::{
     ledger_suite::{LedgerUnderTest, sample::*},
     postgres::Cluster,
+    web_suite,
 };
 use procura_core::{
     ids::IssuanceId,
@@ -244,4 +245,12 @@ async fn errors_of_opening_name_the_host_and_not_the_password() {
         let text = format!("{error} {error:?}");
         assert!(text.contains("PostgreSQL") && !text.contains("hunter2"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_page_keeps_its_log_ins_and_counts() {
+    web_suite::a_log_in_is_kept_until_it_ends(&*database().await.ledger).await;
+    web_suite::log_ins_of_one_person_are_bounded(&*database().await.ledger).await;
+    let database = database().await;
+    web_suite::activity_is_counted(&*database.ledger, &*database.ledger).await;
 }

@@ -14,9 +14,12 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use kit::{append_counted, quiet};
-use procura_contract::ledger_suite::{
-    LedgerUnderTest,
-    sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
+use procura_contract::{
+    ledger_suite::{
+        LedgerUnderTest,
+        sample::{claim, entry, guarded, intent, issued, name, opened, other, replica, session},
+    },
+    web_suite,
 };
 use procura_core::{
     ids::IssuanceId,
@@ -222,4 +225,12 @@ async fn a_file_that_is_not_a_database_is_named() {
             .to_string()
             .contains("the folder must exist")
     );
+}
+
+#[tokio::test]
+async fn the_page_keeps_its_log_ins_and_counts() {
+    web_suite::a_log_in_is_kept_until_it_ends(&*file().await.ledger).await;
+    web_suite::log_ins_of_one_person_are_bounded(&*file().await.ledger).await;
+    let file = file().await;
+    web_suite::activity_is_counted(&*file.ledger, &*file.ledger).await;
 }
