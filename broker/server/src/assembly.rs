@@ -25,6 +25,7 @@ use crate::{
     http::{App, Host, Proxy, Site},
     store::Engine,
     telemetry::{self, Failures},
+    web::Web,
 };
 
 /// What a process has before it knows its settings.
@@ -79,6 +80,8 @@ pub(crate) struct Broker {
     pub(crate) proxy: Arc<Proxy>,
     /// Tasks of requests.
     pub(crate) requests: TaskTracker,
+    /// The page, where there is one.
+    pub(crate) web: Option<Arc<Web>>,
 }
 
 /// Puts the parts together and the first bundle in force; every mistake of it is an error here.
@@ -132,6 +135,7 @@ pub(crate) async fn build(
         failures: Arc::default(),
         proxy: Arc::new(trust.proxy),
         requests: TaskTracker::new(),
+        web: None,
     })
 }
 
@@ -160,6 +164,7 @@ impl Broker {
             requests: self.requests.clone(),
             failures: Arc::clone(&self.failures),
             dev,
+            web: self.web.clone(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{process, sync::Arc};
 
-use procura_core::ledger::Ledger;
+use procura_core::{ledger::Ledger, web::WebStore};
 use procura_store::{OnFatal, OpenError, PostgresLedger, SqliteLedger, postgres, sqlite};
 
 use crate::{
@@ -39,6 +39,13 @@ impl Engine {
     }
 
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
+        match self {
+            Self::Sqlite(store) => Arc::clone(store) as _,
+            Self::Postgres(store) => Arc::clone(store) as _,
+        }
+    }
+
+    pub(crate) fn web(&self) -> Arc<dyn WebStore> {
         match self {
             Self::Sqlite(store) => Arc::clone(store) as _,
             Self::Postgres(store) => Arc::clone(store) as _,

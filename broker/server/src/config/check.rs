@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use url::Url;
 
-use super::{Config, Mistake, Network, Store, Tls};
+use super::{Config, Mistake, Network, Store, Tls, WebKeys};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +32,7 @@ struct File {
     #[serde(default)]
     spiffe: BTreeMap<Name, Spanned<peers::SpiffeKeys>>,
     mint_budget: Option<Spanned<String>>,
+    web: Option<Spanned<WebKeys>>,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +124,7 @@ impl Checker<'_> {
         let token_keys = self.key_source("token", &file.keys.token.source, &file.sources);
         let seal_keys = file.keys.seal.as_ref();
         let seal_keys = seal_keys.map(|keys| self.key_source("seal", &keys.source, &file.sources));
+        let web = file.web.map(|web| self.web(web, &file.sources));
         let sources = file
             .sources
             .into_iter()
@@ -149,6 +151,7 @@ impl Checker<'_> {
             proxy,
             trust_domains,
             mint_budget: mint_budget?,
+            web: web.flatten(),
         })
     }
 
@@ -287,3 +290,4 @@ impl Checker<'_> {
 mod peers;
 #[cfg(test)]
 mod tests;
+mod web;

@@ -38,6 +38,20 @@ pub(crate) struct Config {
     /// Where the bundle of each trust domain is had.
     pub(crate) trust_domains: BTreeMap<String, BundleSource>,
     pub(crate) mint_budget: Duration,
+    /// The page for auditors and operators; `None` is no page.
+    pub(crate) web: Option<WebKeys>,
+}
+
+/// How people log in at the page.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WebKeys {
+    /// Alias of an issuer of the bundle with `operators = true`.
+    pub(crate) issuer: Name,
+    /// What the issuer knows the page as.
+    pub(crate) client_id: String,
+    /// Reference to the secret that it proves that with, `NAME:PATH`.
+    pub(crate) client_secret: String,
 }
 
 /// Where the log, sessions and leases are kept.
