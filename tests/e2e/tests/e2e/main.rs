@@ -21,6 +21,7 @@ mod library;
 mod mcp;
 mod mtls;
 mod outage;
+mod page;
 mod reload;
 mod replicas;
 mod rotation;
@@ -91,6 +92,10 @@ fn main() -> ExitCode {
         reload::a_changed_bundle_is_in_force_at_sighup_and_no_exchange_fails,
         reload::a_broken_bundle_is_refused_and_the_last_good_one_goes_on,
         reload::a_renewed_certificate_is_taken_up_and_a_broken_one_is_not,
+        page::an_operator_logs_in_through_keycloak_reads_a_rule_and_ends_a_session,
+        page::an_auditor_of_one_target_sees_nothing_of_others,
+        page::the_page_of_dev_lets_in_who_began_the_log_in_once,
+        page::chromium_keeps_the_cookies_of_dev_on_the_loopback_address,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
         replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
         rotation::no_exchange_fails_while_a_password_changes_that_a_file_keeps,
