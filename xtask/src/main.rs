@@ -8,6 +8,7 @@ mod parts;
 mod postgres;
 mod requirements;
 mod run;
+mod system;
 mod test;
 mod workspace;
 

@@ -7,23 +7,11 @@ use std::{
     process::Command,
 };
 
-use crate::run::{run, shown};
+use crate::{run::run, system::apt_get};
 
 /// Installs the system's server with apt-get, unless there is one.
 pub(crate) fn install_system() -> Result<(), String> {
-    if is_installed() {
-        return Ok(());
-    }
-    for arguments in [
-        &["update"][..],
-        &["install", "--yes", "--no-install-recommends", "postgresql"],
-    ] {
-        let mut command = Command::new("apt-get");
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        println!("+ {}", shown(&command));
-        run(command)?;
-    }
-    Ok(())
+    if is_installed() { Ok(()) } else { apt_get("postgresql") }
 }
 
 /// Whether PATH or Debian's place has the programs.

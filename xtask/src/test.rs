@@ -6,6 +6,7 @@ use crate::{
     parts::Testbed,
     postgres::{self, Programs},
     run::{self, Tally, cargo, shown, tests},
+    system,
     workspace::Workspace,
 };
 
@@ -56,6 +57,14 @@ fn fast(workspace: &Workspace) -> Result<(), String> {
 fn full(workspace: &Workspace, system_packages: bool) -> Result<(), String> {
     if system_packages {
         postgres::install_system()?;
+        system::install_chromium()?;
+    }
+    if !system::has_chromium() {
+        return Err(
+            "there is no /usr/bin/chromium, which tests of the page need: run with --system-packages, or \
+                    install Debian's package `chromium`"
+                .to_owned(),
+        );
     }
     let testbed = Testbed::install(workspace.target.join("testbed"))?;
     let newer = Programs::reachable(testbed.postgres())?;

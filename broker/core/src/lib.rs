@@ -32,6 +32,7 @@ pub mod trust;
 pub mod undo;
 pub mod usage;
 pub mod uses;
+pub mod web;
 pub mod whois;
 pub mod withdraw;
 

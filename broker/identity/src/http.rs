@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use procura_wire::json;
 use reqwest::{
-    Client, RequestBuilder, Response,
+    Client, Request, RequestBuilder, Response,
     dns::{Addrs, Name, Resolve, Resolving},
     header::CONTENT_TYPE,
     redirect,
@@ -16,7 +16,7 @@ use rustls::{
 use serde_json::Value;
 use url::{Host, Url};
 
-use crate::{IdentityError, address::is_public};
+use crate::{Fetched, IdentityError, address::is_public};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const MAX_BODY: usize = 256 * 1024;
@@ -86,6 +86,19 @@ impl Http {
     /// A POST to a place that may be asked; its limits of time hold, those of size are the caller's.
     pub(crate) fn post(&self, url: &Url) -> Option<RequestBuilder> {
         self.permits(url).then(|| self.client.post(url.clone()))
+    }
+
+    /// Any request to a place that may be asked, and its answer within the limits; `None` where there is none.
+    pub(crate) async fn fetch(&self, request: Request) -> Option<Fetched> {
+        if !self.permits(request.url()) {
+            return None;
+        }
+        let response = self.client.execute(request).await.ok()?;
+        Some(Fetched {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: body(response).await.ok()?,
+        })
     }
 
     /// One JSON document.

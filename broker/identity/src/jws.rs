@@ -72,14 +72,16 @@ impl<'a> Unverified<'a> {
         }
     }
 
+    /// Whether it reads like an ID token (OpenID Connect Core section 2).
+    pub(crate) fn is_id_token(&self) -> bool {
+        matches!(self.typ.as_deref(), Some("jwt") | None) && looks_like_id_token(&self.payload)
+    }
+
     /// Whether the issuer is trusted with this algorithm and this `typ`, for what the token is said to be.
     pub(crate) fn obeys(&self, issuer: &Issuer, declared: TokenType) -> Result<(), Reason> {
         self.has_algorithm_of(issuer)?;
         let fits = match self.typ.as_deref() {
-            Some("jwt") | None if declared == TokenType::IdToken => {
-                issuer.trust.id_tokens && looks_like_id_token(&self.payload)
-            }
-            _ if declared == TokenType::IdToken => false,
+            _ if declared == TokenType::IdToken => issuer.trust.id_tokens && self.is_id_token(),
             Some("at+jwt") => issuer.token_types.contains(&TokenTyp::AtJwt),
             Some("jwt") | None => issuer.token_types.contains(&TokenTyp::Jwt) && looks_like_access_token(&self.payload),
             Some(_) => false,

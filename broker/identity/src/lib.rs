@@ -17,6 +17,7 @@ mod jwk;
 mod jws;
 mod keys;
 mod leaf;
+mod log_in;
 mod nonce;
 mod post;
 mod roca;
@@ -43,6 +44,7 @@ use serde_json::Value;
 
 pub use http::HttpOptions;
 pub use introspection::Opener;
+pub use log_in::{Fetched, Unfetched};
 pub use post::PostError;
 pub use spiffe::BundleSource;
 
@@ -109,13 +111,13 @@ pub enum IdentityError {
 pub struct Identity {
     issuer: String,
     builtin: Option<String>,
+    http: Arc<http::Http>,
     clients: client::Clients,
     inline: assertion::Inline,
     keys: keys::Keys,
     verified: verified::Verified,
     signer: Arc<dyn Signer>,
     introspections: introspection::Introspections,
-    http: Arc<http::Http>,
     client_ca: anchors::Anchors,
     spiffe: spiffe::TrustDomains,
 }

@@ -26,6 +26,7 @@ use crate::{
     log,
     store::Engine,
     telemetry::{self, Failures},
+    web::Web,
 };
 
 /// What a process has before it knows its settings.
@@ -84,6 +85,8 @@ pub(crate) struct Broker {
     pub(crate) requests: TaskTracker,
     /// Answers that have no end of their own.
     pub(crate) streams: Arc<Streams>,
+    /// The page, where there is one.
+    pub(crate) web: Option<Arc<Web>>,
 }
 
 /// Puts the parts together and the first bundle in force; every mistake of it is an error here.
@@ -140,6 +143,7 @@ pub(crate) async fn build(
         proxy: Arc::new(trust.proxy),
         requests,
         streams,
+        web: None,
     })
 }
 
@@ -171,6 +175,7 @@ impl Broker {
             streams: Arc::clone(&self.streams),
             failures: Arc::clone(&self.failures),
             dev,
+            web: self.web.clone(),
         })
     }
 }

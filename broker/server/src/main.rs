@@ -25,6 +25,7 @@ mod telemetry;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod web;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use procura_policy::Options;
 use procura_sources::Sources;
 use procura_target_jwt::Keyring;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use url::Url;
 
 use crate::{
     alerts::{self, Webhook},
@@ -20,7 +21,7 @@ use crate::{
     background::{Revocation, Watch},
     bundle::{Proofs, Stages, Workshop},
     cli::Failure,
-    config::{self, Alerts, Config, Tls},
+    config::{self, Alerts, Config, Tls, WebKeys},
     expiry,
     health::Health,
     http, log,
@@ -29,6 +30,7 @@ use crate::{
     store::Engine,
     telemetry::{self, Logs},
     tls,
+    web::Web,
 };
 
 /// Runs until a signal.
@@ -142,7 +144,32 @@ async fn build(mut config: Config, epoch: log::Epoch) -> Result<Broker, Failure>
         stages: Stages::default(),
         proofs,
     };
-    assembly::build(engine, workshop, keys, trust, config.mint_budget).await
+    let mut broker = assembly::build(engine, workshop, keys, trust, config.mint_budget).await?;
+    if let Some(keys) = config.web {
+        broker.web = Some(Arc::new(page(keys, &broker, config.issuer)?));
+    }
+    Ok(broker)
+}
+
+/// The page of a configuration, whose issuer must be one of the bundle.
+fn page(keys: WebKeys, broker: &Broker, site: Url) -> Result<Web, Failure> {
+    let snapshot = broker.ports.active.snapshot();
+    let issuer = snapshot.judge.catalogue().issuers.get(&keys.issuer);
+    if !issuer.is_some_and(|issuer| issuer.operators && !issuer.workloads_only) {
+        return Err(Failure::usage(format!(
+            "[web] issuer: the bundle has no issuers/{}.toml with operators = true",
+            keys.issuer
+        )));
+    }
+    let secret = broker.workshop.sources.open_own(&keys.client_secret);
+    Ok(Web {
+        store: broker.engine.web(),
+        identity: Arc::clone(&broker.identity),
+        issuer: keys.issuer,
+        client_id: keys.client_id,
+        client_secret: Some(secret.map_err(Failure::usage)?),
+        site,
+    })
 }
 
 fn trust(

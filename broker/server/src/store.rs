@@ -2,7 +2,7 @@
 
 use std::{process, sync::Arc};
 
-use procura_core::{ledger::Ledger, log::LogStore, usage::Usage};
+use procura_core::{ledger::Ledger, log::LogStore, usage::Usage, web::WebStore};
 use procura_store::{OnFatal, OpenError, PostgresLedger, SqliteLedger, postgres, sqlite};
 
 use crate::{
@@ -53,6 +53,13 @@ impl Engine {
     }
 
     pub(crate) fn usage(&self) -> Arc<dyn Usage> {
+        match self {
+            Self::Sqlite(store) => Arc::clone(store) as _,
+            Self::Postgres(store) => Arc::clone(store) as _,
+        }
+    }
+
+    pub(crate) fn web(&self) -> Arc<dyn WebStore> {
         match self {
             Self::Sqlite(store) => Arc::clone(store) as _,
             Self::Postgres(store) => Arc::clone(store) as _,

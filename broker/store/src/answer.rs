@@ -14,7 +14,7 @@ use procura_core::{
 use procura_wire::{Digest, Name, QualifiedId};
 use tokio::sync::oneshot;
 
-use crate::{log::LogWrite, rows::InconsistentRow, usage::UsageWrite};
+use crate::{log::LogWrite, rows::InconsistentRow, usage::UsageWrite, web::WebWrite};
 
 /// One write.
 pub(crate) enum Write {
@@ -32,6 +32,7 @@ pub(crate) enum Write {
     Forget(Timestamp),
     Count(Vec<Counted>, Timestamp),
     Log(Box<LogWrite>),
+    Web(WebWrite),
     Check,
     Usage(UsageWrite),
 }

@@ -88,6 +88,10 @@ impl<'c, D: Db> Batch<'c, D> {
                 Answer::Done
             }
             Write::Log(write) => Answer::Changed(self.log(write).await?),
+            Write::Web(write) => {
+                self.web(write).await?;
+                Answer::Done
+            }
             Write::Forget(before) => {
                 let limit = Arg::Int(FORGET_AT_ONCE.cast_signed());
                 Answer::Forgotten(self.run(sql::FORGET, vec![(*before).into(), limit]).await?)

@@ -131,7 +131,11 @@ impl<D: Db> Store<D> {
             .collect()
     }
 
-    async fn one<R: Row + IntoDomain>(&self, sql: &'static str, arg: Arg) -> Result<Option<R::Domain>, StoreError> {
+    pub(crate) async fn one<R: Row + IntoDomain>(
+        &self,
+        sql: &'static str,
+        arg: Arg,
+    ) -> Result<Option<R::Domain>, StoreError> {
         Ok(self.many::<R>(sql.into_sql_str(), vec![arg]).await?.pop())
     }
 

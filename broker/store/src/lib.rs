@@ -21,6 +21,7 @@ mod sessions;
 mod sql;
 pub mod sqlite;
 mod usage;
+mod web;
 mod writer;
 
 pub use ledger::Store;

@@ -48,7 +48,11 @@ impl At {
         text.map(|text| self.text(column, text)).transpose()
     }
 
-    fn word<'de, T: Deserialize<'de>>(self, column: &'static str, word: &'de str) -> Result<T, InconsistentRow> {
+    pub(crate) fn word<'de, T: Deserialize<'de>>(
+        self,
+        column: &'static str,
+        word: &'de str,
+    ) -> Result<T, InconsistentRow> {
         T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(word)).map_err(|_| self.wrong(column))
     }
 

@@ -21,6 +21,7 @@ use procura_contract::{
     log_suite::LogUnderTest,
     postgres::Cluster,
     usage_suite::{UsageUnderTest, count},
+    web_suite,
 };
 use procura_core::{
     ids::IssuanceId,
@@ -359,4 +360,12 @@ async fn a_record_that_commits_behind_others_is_followed() {
     sqlx::query("COMMIT").execute(&mut other).await.expect("committed");
     told = follower.look(ledger, at(5)).await.expect("read");
     assert_eq!(told, [early.id]);
+}
+
+#[tokio::test]
+async fn the_page_keeps_its_log_ins_and_counts() {
+    web_suite::a_log_in_is_kept_until_it_ends(&*database().await.ledger).await;
+    web_suite::log_ins_of_one_person_are_bounded(&*database().await.ledger).await;
+    let database = database().await;
+    web_suite::activity_is_counted(&*database.ledger, &*database.ledger).await;
 }

@@ -21,6 +21,7 @@ use procura_contract::{
     },
     log_suite::LogUnderTest,
     usage_suite::UsageUnderTest,
+    web_suite,
 };
 use procura_core::{
     ids::IssuanceId,
@@ -300,4 +301,12 @@ async fn a_file_that_is_not_a_database_is_named() {
             .to_string()
             .contains("the folder must exist")
     );
+}
+
+#[tokio::test]
+async fn the_page_keeps_its_log_ins_and_counts() {
+    web_suite::a_log_in_is_kept_until_it_ends(&*file().await.ledger).await;
+    web_suite::log_ins_of_one_person_are_bounded(&*file().await.ledger).await;
+    let file = file().await;
+    web_suite::activity_is_counted(&*file.ledger, &*file.ledger).await;
 }

@@ -25,3 +25,4 @@ pub mod vault;
 pub mod vault_suite;
 #[cfg(any(feature = "upstreams", feature = "vault"))]
 mod wall_clock;
+pub mod web_suite;

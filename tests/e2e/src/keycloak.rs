@@ -1,6 +1,7 @@
 //! A real Keycloak with the realm of `tests/e2e/realm.json`.
 
 use std::{
+    fs,
     net::TcpListener,
     path::PathBuf,
     process::Command,
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     Fault,
+    authority::Authority,
     http::{self, Reply},
     process::Process,
 };
@@ -45,20 +47,49 @@ pub struct Keycloak {
 
 impl Keycloak {
     pub(crate) async fn start(home: PathBuf) -> Result<Self, Fault> {
-        let (port, management) = (free_port()?, free_port()?);
+        let port = free_port()?;
         let base = format!("http://127.0.0.1:{port}");
+        let arguments = vec!["--http-enabled=true".to_owned(), format!("--http-port={port}")];
+        Self::start_with(home, (base, arguments), TempDir::new()?, http::client()?).await
+    }
+
+    /// One that speaks TLS, with a certificate of that authority.
+    pub(crate) async fn start_over_tls(home: PathBuf, authority: &Authority) -> Result<Self, Fault> {
+        let port = free_port()?;
         let dir = TempDir::new()?;
+        let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let (chain, private) = authority.issue()?;
+        fs::write(&certificate, chain)?;
+        fs::write(&key, private)?;
+        let arguments = vec![
+            format!("--https-port={port}"),
+            format!("--https-certificate-file={}", certificate.display()),
+            format!("--https-certificate-key-file={}", key.display()),
+            // What it tells of itself is nobody's here.
+            "--http-management-scheme=http".to_owned(),
+        ];
+        let base = format!("https://127.0.0.1:{port}");
+        let http = http::trusting(&authority.certificate)?;
+        Self::start_with(home, (base, arguments), dir, http).await
+    }
+
+    async fn start_with(
+        home: PathBuf,
+        (base, arguments): (String, Vec<String>),
+        dir: TempDir,
+        http: Client,
+    ) -> Result<Self, Fault> {
+        let management = free_port()?;
         let mut command = Command::new(home.join("bin/kc.sh"));
         command
-            .args(["start", "--optimized", "--http-enabled=true", "--http-host=127.0.0.1"])
-            .arg(format!("--http-port={port}"))
+            .args(["start", "--optimized", "--http-host=127.0.0.1"])
+            .args(arguments)
             .arg(format!("--http-management-port={management}"))
             .arg(format!("--hostname={base}"))
             .env("KC_BOOTSTRAP_ADMIN_USERNAME", ADMIN)
             .env("KC_BOOTSTRAP_ADMIN_PASSWORD", ADMIN)
             .env("JAVA_OPTS_KC_HEAP", "-Xms64m -Xmx512m");
         let mut process = Process::start(command, dir.path())?;
-        let http = http::client()?;
         let probe = format!("{base}/realms/master/.well-known/openid-configuration");
         process
             .until(START, async || {

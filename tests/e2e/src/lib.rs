@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod broker;
+pub mod chromium;
 pub mod commands;
 pub mod database;
 pub mod external;

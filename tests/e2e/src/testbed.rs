@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Fault, broker::Launch, database::Postgres, issuer::Issuer, keycloak::Keycloak, mcp::TicketsServer,
-    oidc_provider::OidcProvider,
+    Fault, authority::Authority, broker::Launch, database::Postgres, issuer::Issuer, keycloak::Keycloak,
+    mcp::TicketsServer, oidc_provider::OidcProvider,
 };
 
 /// The installed parts, and the servers that all cases of a run share. Dropped, it stops them.
@@ -75,6 +75,11 @@ impl Testbed {
     pub async fn keycloak(&self) -> Result<&Keycloak, Fault> {
         let start = || Keycloak::start(self.root.join("keycloak"));
         self.keycloak.get_or_try_init(start).await
+    }
+
+    /// A Keycloak of the caller's own that speaks TLS.
+    pub async fn keycloak_over_tls(&self, authority: &Authority) -> Result<Keycloak, Fault> {
+        Keycloak::start_over_tls(self.root.join("keycloak"), authority).await
     }
 
     /// The issuer over TLS of this run, whose tokens the test makes.

@@ -103,7 +103,7 @@ pub fn check_token(catalogue: &Catalogue, token: &VerifiedToken, now: Timestamp)
 }
 
 /// Whether the issuer vouches for the organisation that the token belongs to.
-pub(super) fn check_organisation(issuer: &Issuer, token: &VerifiedToken) -> Result<(), Reason> {
+pub(crate) fn check_organisation(issuer: &Issuer, token: &VerifiedToken) -> Result<(), Reason> {
     let fits = |tenant: &Tenant| match (&tenant.value, &token.vouched.tenant) {
         (_, None) => false,
         (None, Some(_)) => true,
@@ -116,7 +116,7 @@ pub(super) fn check_organisation(issuer: &Issuer, token: &VerifiedToken) -> Resu
 }
 
 /// `exp`, `nbf`, `iat` and the whole lifetime (RFC 7519 section 4.1).
-pub(super) fn check_times(issuer: &Issuer, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
+pub(crate) fn check_times(issuer: &Issuer, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
     let begins = [token.not_before, token.issued_at].into_iter().flatten().max();
     if token.expires <= now {
         Err(Reason::JwtExpired)

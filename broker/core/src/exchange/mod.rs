@@ -24,7 +24,7 @@ pub(crate) use admit::use_up;
 pub use admit::{Admitted, admit, admit_at_once};
 pub(crate) use demands::check_log_in;
 pub use identify::check_token;
-pub(crate) use identify::principal;
+pub(crate) use identify::{check_organisation, check_times, principal};
 pub(crate) use mint::UNDO_WAIT;
 pub use reads::same_uri;
 pub use refuse::{Explanation, Refused};

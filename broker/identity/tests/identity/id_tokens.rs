@@ -134,3 +134,57 @@ async fn attack_40_the_organisation_is_read_as_the_issuers_file_says() {
     assert_eq!(tenant(Value::Null).await, Ok(None));
     assert_eq!(tenant(json!(["acme"])).await, Err(Reason::JwtClaimType));
 }
+
+async fn log_in(world: &World, token: &str, client: &str) -> Option<Reason> {
+    let (alias, issuer) = world.catalogue.issuers.iter().next().expect("issuer");
+    assert!(!issuer.trust.id_tokens, "which is about exchanges");
+    let token = Secret::new(token.to_owned());
+    world
+        .identity
+        .id_token(&world.catalogue, alias, &token, client)
+        .await
+        .err()
+}
+
+#[tokio::test]
+async fn attack_211_an_id_token_logs_in_at_the_client_that_it_is_for_where_its_issuer_may_have_operators() {
+    let mut world = world().await;
+    world.edit(|issuer| {
+        issuer.trust.id_tokens = false;
+        issuer.operators = true;
+    });
+    let good = id_token(&world, Some("JWT"), ("azp", json!("agent-ui")));
+    assert_eq!(log_in(&world, &good, "agent-ui").await, None);
+    assert_eq!(log_in(&world, &good, "other").await, Some(Reason::JwtAudience));
+    for (typ, claim, expected) in [
+        (Some("JWT"), ("aud", json!(["agent-ui", "x"])), Reason::JwtAudMulti),
+        (Some("JWT"), ("azp", json!("other")), Reason::SubjectClientMismatch),
+        (
+            Some("JWT"),
+            ("iss", json!("https://evil.example")),
+            Reason::JwtIssUntrusted,
+        ),
+        (Some("JWT"), ("typ", json!("Bearer")), Reason::JwtTypRefused),
+        (Some("JWT"), ("events", json!({})), Reason::JwtTypRefused),
+        (Some("at+jwt"), ("azp", json!("agent-ui")), Reason::JwtTypRefused),
+        (Some("logout+jwt"), ("azp", json!("agent-ui")), Reason::JwtTypRefused),
+    ] {
+        let token = id_token(&world, typ, claim.clone());
+        assert_eq!(
+            log_in(&world, &token, "agent-ui").await,
+            Some(expected),
+            "{typ:?} {claim:?}"
+        );
+    }
+    let (signed, signature) = good.rsplit_once('.').expect("parts");
+    let flipped = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{signed}.{flipped}{}", &signature[1..]);
+    assert!(log_in(&world, &forged, "agent-ui").await.is_some());
+    world.edit(|issuer| issuer.algorithms = [procura_core::catalogue::Algorithm::Rs256].into());
+    assert_eq!(log_in(&world, &good, "agent-ui").await, Some(Reason::JwtAlgRefused));
+    world.edit(|issuer| {
+        issuer.algorithms = [procura_core::catalogue::Algorithm::Es256].into();
+        issuer.operators = false;
+    });
+    assert_eq!(log_in(&world, &good, "agent-ui").await, Some(Reason::JwtIssUntrusted));
+}

@@ -34,6 +34,7 @@ struct File {
     spiffe: BTreeMap<Name, Spanned<peers::SpiffeKeys>>,
     mint_budget: Option<Spanned<String>>,
     alerts: Option<alerts::AlertKeys>,
+    web: Option<web::PageKeys>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +129,7 @@ impl Checker<'_> {
         let seal_keys = seal_keys.map(|keys| self.reference("keys.seal.source", &keys.source, &file.sources));
         let log = self.log(file.log, file.keys.log.as_ref(), &file.sources);
         let alerts = self.alerts(file.alerts, &file.sources);
+        let web = self.web(file.web, &file.sources);
         let sources = file
             .sources
             .into_iter()
@@ -156,6 +158,7 @@ impl Checker<'_> {
             trust_domains,
             mint_budget: mint_budget?,
             alerts,
+            web,
         })
     }
 
@@ -297,3 +300,4 @@ mod log;
 mod peers;
 #[cfg(test)]
 mod tests;
+mod web;

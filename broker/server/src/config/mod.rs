@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) mint_budget: Duration,
     /// Who is told of findings.
     pub(crate) alerts: Option<Alerts>,
+    /// The page for auditors and operators; `None` is no page.
+    pub(crate) web: Option<WebKeys>,
 }
 
 /// Who is told of what `procura report novel` finds.
@@ -49,6 +51,17 @@ pub(crate) struct Alerts {
     pub(crate) webhook: Url,
     /// Reference to the secret that findings are signed with.
     pub(crate) secret: String,
+}
+
+/// How people log in at the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WebKeys {
+    /// Alias of an issuer of the bundle with `operators = true`.
+    pub(crate) issuer: Name,
+    /// What the issuer knows the page as.
+    pub(crate) client_id: String,
+    /// Reference to the secret that it proves that with, `NAME:PATH`.
+    pub(crate) client_secret: String,
 }
 
 /// Where the log, sessions and leases are kept.

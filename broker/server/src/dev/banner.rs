@@ -35,6 +35,9 @@ pub(super) async fn greet(stage: &Stage) {
         groups => format!("{user} ({})", groups.join(", ")),
     });
     print::line(format_args!("Users of its own issuer: {}.", users.join(", ")));
+    if broker.web.is_some() {
+        print::line(format_args!("The page for auditors and operators: {}/ui/", file.issuer));
+    }
     match &stage.sample {
         Some(sample) => match first_exchange(file, sample).await {
             Ok((issuance, session)) => list(&commands(&program(), sample, &issuance, &session)),

@@ -18,13 +18,14 @@ use procura_wire::{Form, FormFault, Reason, Secret};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::provider::Codes;
 use crate::http::{Door, body};
 
 /// What an issuer's file says instead of a URL.
 pub(crate) const BUILTIN: &str = "builtin:dev";
 
 /// The user that operators' tokens are for.
-const OPERATOR: &str = "operator";
+pub(super) const OPERATOR: &str = "operator";
 
 /// Users and their groups.
 pub(crate) const USERS: [(&str, &[&str]); 4] = [
@@ -60,6 +61,8 @@ pub(crate) struct DevIssuer {
     pub(crate) life: Duration,
     /// How long operators' tokens live.
     pub(crate) operator_life: Duration,
+    /// Codes of log-ins at the page.
+    pub(crate) codes: Codes,
 }
 
 /// What a subject token is asked for with; all of it may be left out.
@@ -93,7 +96,7 @@ impl Ask {
     clippy::disallowed_methods,
     reason = "names of users and sessions of development mode"
 )]
-fn clear(text: Secret) -> String {
+pub(super) fn clear(text: Secret) -> String {
     text.expose().to_owned()
 }
 
@@ -123,7 +126,7 @@ async fn answer(door: &Door, request: Request) -> Result<Value, FormFault> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the token leaves for whoever asked for it")]
-fn shown(token: &Secret) -> &str {
+pub(super) fn shown(token: &Secret) -> &str {
     token.expose()
 }
 
@@ -147,7 +150,7 @@ impl DevIssuer {
         self.sign(&claims)
     }
 
-    fn claims(&self, ports: &Ports, life: Duration) -> Value {
+    pub(super) fn claims(&self, ports: &Ports, life: Duration) -> Value {
         let now = ports.clock.now();
         json!({
             "iss": self.iss,
@@ -160,6 +163,11 @@ impl DevIssuer {
     }
 
     fn sign(&self, claims: &Value) -> Result<Secret, SignError> {
-        self.keys.sign("at+jwt", claims.to_string().as_bytes())
+        self.sign_as("at+jwt", claims)
+    }
+
+    /// Signs what is of that `typ`.
+    pub(super) fn sign_as(&self, typ: &str, claims: &Value) -> Result<Secret, SignError> {
+        self.keys.sign(typ, claims.to_string().as_bytes())
     }
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod file;
 mod issuer;
 mod postgres;
+mod provider;
 mod sample;
 mod state;
 
@@ -28,11 +29,13 @@ use crate::{
     running::{Doors, Running, Signals, bind},
     store::Engine,
     telemetry::{self, Logs},
+    web::Web,
 };
 
 use cluster::Cluster;
 pub(crate) use file::DevFile;
-pub(crate) use issuer::{BUILTIN, DevIssuer, subject_token};
+pub(crate) use issuer::{BUILTIN, DevIssuer};
+pub(crate) use provider::routes;
 use sample::Sample;
 use state::State;
 
@@ -139,8 +142,10 @@ async fn build(dev: &cli::Dev, url: &Url) -> Result<Stage, Failure> {
         stages: Stages::default(),
         proofs: Proofs::default(),
     };
+    let mut broker = assembly::build(engine, workshop, keys, trust, MINT_BUDGET).await?;
+    broker.web = page(judge.as_ref(), &broker, url).map(Arc::new);
     Ok(Stage {
-        broker: Arc::new(assembly::build(engine, workshop, keys, trust, MINT_BUDGET).await?),
+        broker: Arc::new(broker),
         issuer: Arc::new(issuer),
         file: dev_file(&identifier, sample.as_ref(), secret),
         sample,
@@ -176,6 +181,22 @@ fn dev_issuer(identifier: &str, judge: &dyn Judge, user: &str, machine: &Machine
         sid: format!("dev-{}", hex::encode(sid)),
         life: TOKEN_LIFE.min(longest),
         operator_life: OPERATOR_LIFE.min(longest),
+        codes: Default::default(),
+    })
+}
+
+/// The page, where the bundle lets its builtin issuer vouch for operators.
+fn page(judge: &dyn Judge, broker: &Broker, url: &Url) -> Option<Web> {
+    let catalogue = judge.catalogue();
+    let alias = sample::builtin_alias(catalogue)?;
+    catalogue.issuers.get(alias).filter(|issuer| issuer.operators)?;
+    Some(Web {
+        store: broker.engine.web(),
+        identity: Arc::clone(&broker.identity),
+        issuer: alias.clone(),
+        client_id: provider::CLIENT.to_owned(),
+        client_secret: None,
+        site: url.clone(),
     })
 }
 

@@ -119,10 +119,13 @@ fn seal(headers: &mut HeaderMap) {
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
+    // Pages have a policy of their own.
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        );
+    }
 }
 
 /// The authority that requests must name: that of the issuer.
@@ -130,6 +133,7 @@ fn seal(headers: &mut HeaderMap) {
 pub(crate) struct Host {
     authority: String,
     default_port: Option<&'static str>,
+    origin: String,
 }
 
 impl Host {
@@ -148,6 +152,7 @@ impl Host {
         Self {
             authority,
             default_port,
+            origin: issuer.origin().ascii_serialization(),
         }
     }
 
@@ -166,7 +171,10 @@ impl Host {
         if named.peek().is_none() || !named.all(|name| name.is_some_and(|name| self.is(name))) {
             return Err(Reason::HttpHost);
         }
-        if refuse_origin && request.headers().contains_key(header::ORIGIN) {
+        // Forms of the page alone: it runs no script, so somebody sent them.
+        let page = request.uri().path().starts_with("/ui/");
+        let ours = |origin: &HeaderValue| page && origin.as_bytes() == self.origin.as_bytes();
+        if refuse_origin && !request.headers().get_all(header::ORIGIN).iter().all(ours) {
             return Err(Reason::HttpOrigin);
         }
         Ok(())
@@ -273,6 +281,24 @@ mod tests {
             Err(Reason::HttpOrigin)
         );
         assert_eq!(admits("http://127.0.0.1:8420", "/", &headers, false), Ok(()));
+    }
+
+    #[test]
+    fn attack_205_development_mode_takes_forms_of_its_own_page_and_of_no_other() {
+        let admits = |path: &str, origin: &'static str| {
+            let headers = [("host", "127.0.0.1:8420"), ("origin", origin)];
+            admits("http://127.0.0.1:8420", path, &headers, true)
+        };
+        assert_eq!(admits("/ui/logout", "http://127.0.0.1:8420"), Ok(()));
+        for (path, origin) in [
+            ("/ui/logout", "http://127.0.0.1:8421"),
+            ("/ui/logout", "null"),
+            ("/token", "http://127.0.0.1:8420"),
+            ("/dev/subject-token", "http://127.0.0.1:8420"),
+            ("/uix", "http://127.0.0.1:8420"),
+        ] {
+            assert_eq!(admits(path, origin), Err(Reason::HttpOrigin), "{path} {origin}");
+        }
     }
 
     #[test]

@@ -40,14 +40,20 @@ use procura_wire::Reason;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use admin::admin;
+pub(crate) use asked::Asked;
 pub(crate) use door::Host;
+pub(crate) use filters::Query;
 pub(crate) use listen::{Listener, bind};
 pub(crate) use metadata::server_metadata_path;
 pub(crate) use proxy::Proxy;
-pub(crate) use reply::Site;
+pub(crate) use reply::{Refusal, Site};
 pub(crate) use streams::Streams;
 
-use crate::{dev::DevIssuer, telemetry::Failures};
+use crate::{
+    dev::{self, DevIssuer},
+    telemetry::Failures,
+    web::{self, Web},
+};
 pub(crate) use door::Door;
 
 /// Everything that handlers need.
@@ -63,6 +69,8 @@ pub(crate) struct App {
     pub(crate) streams: Arc<Streams>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) dev: Option<Arc<DevIssuer>>,
+    /// `None` where no page is served.
+    pub(crate) web: Option<Arc<Web>>,
 }
 
 impl App {
@@ -86,7 +94,10 @@ pub(crate) fn public(app: Arc<App>, path: &str) -> Router {
         .nest("/v1", api())
         .nest("/log", tree());
     if app.dev.is_some() {
-        routes = routes.route("/dev/subject-token", post(crate::dev::subject_token));
+        routes = routes.nest("/dev", dev::routes());
+    }
+    if app.web.is_some() {
+        routes = routes.route("/ui", get(web::enter)).nest("/ui/", web::routes());
     }
     let base = path.trim_end_matches('/');
     let routes = if base.is_empty() {

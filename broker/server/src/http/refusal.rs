@@ -22,9 +22,9 @@ pub(crate) enum Challenge {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(super) reason: Reason,
-    pub(super) param: Option<&'static str>,
+    pub(crate) param: Option<&'static str>,
     /// What is wrong with the parameter.
-    pub(super) detail: Option<String>,
+    pub(crate) detail: Option<String>,
     pub(super) issuance: Option<IssuanceId>,
     pub(super) explanation: Option<Box<Explanation>>,
     pub(super) needs: Option<Box<Needs>>,

@@ -306,6 +306,7 @@ fn dev_issuer() -> Arc<DevIssuer> {
         sid: "s".to_owned(),
         life: Duration::from_secs(60),
         operator_life: Duration::from_secs(60),
+        codes: Default::default(),
     })
 }
 

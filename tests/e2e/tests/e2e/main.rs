@@ -25,6 +25,7 @@ mod log;
 mod mcp;
 mod mtls;
 mod outage;
+mod page;
 mod peers;
 mod questions;
 mod reload;
@@ -111,6 +112,10 @@ fn main() -> ExitCode {
         reports::the_patch_of_what_is_not_used_leaves_a_bundle_that_loads,
         reports::an_erased_subject_is_in_no_report,
         reports::a_reader_of_one_target_is_told_of_that_one,
+        page::an_operator_logs_in_through_keycloak_reads_a_rule_and_ends_a_session,
+        page::an_auditor_of_one_target_sees_nothing_of_others,
+        page::the_page_of_dev_lets_in_who_began_the_log_in_once,
+        page::chromium_keeps_the_cookies_of_dev_on_the_loopback_address,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,
         replicas::one_stopped_in_a_mint_while_the_session_ends_at_the_other_leaves_nothing,
         rotation::no_exchange_fails_while_a_password_changes_that_a_file_keeps,

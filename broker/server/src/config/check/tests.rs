@@ -295,3 +295,23 @@ fn alerts_go_to_an_https_url_and_are_signed_with_a_secret_of_a_source() {
         "procura.toml:17: alerts.secret: there is no [sources.owm]"
     );
 }
+
+#[test]
+fn the_page_is_there_where_it_is_asked_for() {
+    let page = "[web]\nissuer = \"corp\"\nclient_id = \"procura\"\nclient_secret = \"own:page\"\n";
+    let config = check(&format!("{GOOD}{page}"), Path::new("/")).expect("config");
+    assert_eq!(config.web.map(|web| web.client_secret).as_deref(), Some("own:page"));
+    assert_eq!(check(GOOD, Path::new("/")).expect("config").web, None);
+    let mistaken = page.replace("own:page", "vault:page").replace("\"procura\"", "\"\"");
+    insta::assert_snapshot!(mistakes(&format!("{GOOD}{mistaken}")), @r"
+    procura.toml:20: web.client_id: write what the issuer knows the page as
+    procura.toml:21: web.client_secret: there is no [sources.vault]
+    ");
+    let inline = page.replace("own:page", "hunter2");
+    assert!(
+        !mistakes(&format!("{GOOD}{inline}")).contains("hunter2"),
+        "a secret in its place is not repeated"
+    );
+    let unknown = mistakes(&format!("{GOOD}{page}scopes = []\n"));
+    insta::assert_snapshot!(unknown, @"procura.toml:18: unknown field `scopes`, expected one of `issuer`, `client_id`, `client_secret`");
+}

@@ -1,0 +1,12 @@
+-- Log-ins at the web page. A version that does not know this table serves no page.
+CREATE TABLE web_session (
+    id        BLOB    NOT NULL PRIMARY KEY, -- SHA-256 of the cookie's value, which stands nowhere
+    person    TEXT    NOT NULL,             -- qualified id of who logged in
+    who       TEXT    NOT NULL,             -- what their issuer said of them, JSON
+    opened    INTEGER NOT NULL,             -- when they logged in
+    last_used INTEGER NOT NULL,             -- last request, to the minute
+    ends      INTEGER NOT NULL              -- when it ends at the latest
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX web_session_person ON web_session (person, opened);
+CREATE INDEX web_session_ends   ON web_session (ends);
