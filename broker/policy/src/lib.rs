@@ -30,6 +30,7 @@ mod table;
 mod tests;
 mod text;
 mod unused;
+mod wide;
 
 pub use bundle::{Bundle, MalformedContent, SUM};
 pub use case::{Case, Expect};

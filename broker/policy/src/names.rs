@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use cedar_policy::{EntityId, EntityTypeName, EntityUid, ParseErrors, PolicySetError, entities_errors::EntitiesError};
+use cedar_policy::{
+    EntityId, EntityTypeName, EntityUid, ParseErrors, PolicyFromJsonError, PolicySetError, PolicyToJsonError,
+    entities_errors::EntitiesError,
+};
 use procura_core::{catalogue::Risk, identity::Principal};
 
 /// Cedar refuses what the bundle as a whole needs; says why.
@@ -19,7 +22,7 @@ macro_rules! unusable {
     )*};
 }
 
-unusable! { ParseErrors PolicySetError EntitiesError }
+unusable! { ParseErrors PolicySetError EntitiesError PolicyToJsonError PolicyFromJsonError }
 
 /// Entity types of the generated schema, parsed once.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use procura_wire::Name;
 use crate::{
     names::{ACT_FOR, ALL_RISKS, ISSUE, Names, Unusable, group_of},
     rules::{Reads, Rule},
+    wide::Wide,
 };
 
 /// The rules that can match requests of one action.
@@ -27,7 +28,7 @@ pub(crate) struct Slice {
     /// The action with its groups. Cedar takes that hierarchy from here and not from the schema.
     entities: Entities,
     /// Forbids over every action, or every grant of the risk; one set for all such slices.
-    wide: Arc<PolicySet>,
+    wide: Arc<Wide>,
     /// Forbids of the action, and permits that anybody may match.
     own: PolicySet,
     /// Permits by what the subject must be or be in.
@@ -85,7 +86,8 @@ impl Slice {
     ) -> Matches {
         let mut matches = Matches::default();
         let keyed = keys.iter().filter_map(|key| self.keyed.get(key));
-        for rules in [&*self.wide, &self.own].into_iter().chain(keyed) {
+        self.wide.matches(engine, request, entities, &mut matches);
+        for rules in [&self.own].into_iter().chain(keyed) {
             matches.add(engine, request, rules, entities);
         }
         matches
@@ -230,23 +232,22 @@ fn covers(rule: &Rule, catalogue: &Catalogue, target: &str, grant: &str) -> bool
 }
 
 /// Forbids over all actions (under `None`), and over all grants of a risk.
-type Wide = BTreeMap<Option<Risk>, (Arc<PolicySet>, Reads)>;
+type ByRisk = BTreeMap<Option<Risk>, (Arc<Wide>, Reads)>;
 
-fn wide_sets(rules: &[Rule]) -> Result<Wide, Unusable> {
+fn wide_sets(rules: &[Rule]) -> Result<ByRisk, Unusable> {
     let kinds = ALL_RISKS.into_iter().map(Some).chain([None]);
     kinds
         .map(|risk| {
             let reaches =
                 |rule: &&Rule| rule.actions.all || risk.is_some_and(|risk| rule.actions.risks.contains(&risk));
-            let forbids = || rules.iter().filter(|rule| !rule.permits).filter(reaches);
-            let set = PolicySet::from_policies(forbids().map(|rule| rule.policy.clone()))?;
-            let reads = forbids().map(|rule| rule.reads).fold(Reads::default(), Reads::and);
-            Ok((risk, (Arc::new(set), reads)))
+            let forbids: Vec<&Rule> = rules.iter().filter(|rule| !rule.permits).filter(reaches).collect();
+            let reads = forbids.iter().map(|rule| rule.reads).fold(Reads::default(), Reads::and);
+            Ok((risk, (Arc::new(Wide::new(&forbids)?), reads)))
         })
         .collect()
 }
 
-fn empty(action: EntityUid, actions: &Entities, wide: &Wide, risk: Option<Risk>) -> Result<Slice, Unusable> {
+fn empty(action: EntityUid, actions: &Entities, wide: &ByRisk, risk: Option<Risk>) -> Result<Slice, Unusable> {
     let above = actions.ancestors(&action).into_iter().flatten();
     let (wide, reads) = wide.get(&risk).cloned().unwrap_or_default();
     let needed = above.chain([&action]).filter_map(|uid| actions.get(uid)).cloned();
