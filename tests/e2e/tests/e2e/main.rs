@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use procura_e2e::{cases, harness};
 
+mod alerts;
 mod archive;
 mod attacks;
 mod campaign;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         return campaign.run();
     }
     harness::main(&cases![
+        alerts::a_finding_is_told_over_tls_once_and_is_in_the_report,
         archive::an_export_is_verified_and_whatever_was_changed_is_named,
         attacks::every_request_ends_as_its_file_says_and_nothing_is_minted,
         attacks::every_request_over_tls_ends_as_its_file_says,
