@@ -87,6 +87,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         // Statements over many rows note how pages were before; not in a file of their own.
         .pragma("temp_store", "memory")
         .statement_cache_capacity(64)
+        // As many as the readers behind the log take at once, so that they are not woken for every few.
+        .row_buffer_size(512)
 }
 
 async fn schema(lock: File, options: SqliteConnectOptions) -> Result<Opened<Sqlite>, sqlx::Error> {
