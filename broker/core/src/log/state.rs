@@ -94,6 +94,8 @@ pub struct Progress {
     pub size: u64,
     /// Leaves under the last published checkpoint.
     pub published: u64,
+    /// When this process first saw that checkpoint: it was signed then at the latest.
+    pub signed_by: Option<Timestamp>,
     /// Since when there is something that is not published.
     pub behind_since: Option<Timestamp>,
     /// What is in the way.
@@ -119,8 +121,12 @@ impl State {
     /// Notes the tree as it was read.
     pub(super) fn saw(&self, tree: &Tree, now: Timestamp) {
         let mut progress = self.lock();
+        let published = tree.published.as_ref().map_or(0, |(size, _)| *size);
+        if progress.published != published || progress.signed_by.is_none() {
+            progress.signed_by = tree.published.as_ref().map(|_| now);
+        }
         progress.size = tree.size;
-        progress.published = tree.published.as_ref().map_or(0, |(size, _)| *size);
+        progress.published = published;
         progress.behind_since = match tree.is_behind() {
             true => progress.behind_since.or(Some(now)),
             false => None,
