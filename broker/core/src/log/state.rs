@@ -158,3 +158,36 @@ impl Tree {
         self.waiting || self.size > 0 && published != Some(self.size)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::EMPTY_HASH;
+
+    #[test]
+    fn a_checkpoint_was_signed_at_the_latest_when_it_was_seen_first() {
+        let at = |second| Timestamp::from_second(second).expect("time");
+        let tree = |published: Option<u64>| Tree {
+            origin: "b/procura/1".to_owned(),
+            epoch: 1,
+            size: 9,
+            root: EMPTY_HASH,
+            published: published.map(|size| (size, String::new())),
+            fence: 0,
+            until: at(0),
+            waiting: false,
+        };
+        let state = State::default();
+        for (second, published, expected) in [
+            (10, None, None),
+            (11, Some(0), Some(11)),
+            (12, Some(0), Some(11)),
+            (13, Some(5), Some(13)),
+            (14, Some(5), Some(13)),
+            (15, None, None),
+        ] {
+            state.saw(&tree(published), at(second));
+            assert_eq!(state.progress().signed_by, expected.map(at), "{second}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use procura_core::log::{Log, Statement, Tree};
+use procura_core::log::{Head, Log, Statement, Tree};
 use procura_wire::Reason;
 
 use super::{
@@ -22,8 +22,8 @@ const WAITING: u32 = 100;
 struct Checkpoint {
     size: u64,
     root: String,
-    /// A key of ours signed it.
-    is_signed: bool,
+    /// A key of ours signed it, and it is of the tree that the store has.
+    is_good: bool,
     signed_by: String,
     newest: Option<(String, String)>,
     note: String,
@@ -87,11 +87,13 @@ async fn checkpoint(log: &Log, tree: &Tree) -> Result<Option<Checkpoint>, Stop> 
         None => None,
     };
     let text = log.notary.open(&tree.origin, note);
-    let statement = Statement::parse_unverified(note).ok();
+    let head = text.ok().and_then(|text| Statement::parse(&text).ok());
+    let head = head.as_ref().map(Statement::head);
+    let fits = |head: &Head| head.size == *size && (*size != tree.size || head.root == tree.root);
     Ok(Some(Checkpoint {
         size: *size,
-        root: statement.map(|said| said.head().root.to_string()).unwrap_or_default(),
-        is_signed: text.is_ok(),
+        root: head.map(|head| head.root.to_string()).unwrap_or_default(),
+        is_good: head.is_some_and(fits),
         signed_by: log.progress().signed_by.map(time).unwrap_or_default(),
         newest: newest.map(|leaf| (leaf.record.id.to_string(), time(leaf.record.id.time()))),
         note: lines(note),
@@ -134,4 +136,11 @@ async fn anchor(log: &Log, tree: &Tree) -> (bool, String) {
             plain(&head.origin)
         ),
     )
+}
+
+impl LogPage {
+    /// The store has a checkpoint that is none of ours.
+    fn is_forged(&self) -> bool {
+        self.checkpoint.as_ref().is_some_and(|checkpoint| !checkpoint.is_good)
+    }
 }

@@ -206,7 +206,7 @@ async fn find(door: &Door, reader: &Reader, question: &Question) -> Result<Found
 
 fn mistake(refusal: &Refusal) -> String {
     match (refusal.param, &refusal.detail) {
-        (Some("q"), Some(detail)) => format!("The filter is not written as it must be, at {detail}."),
+        (Some("q"), Some(detail)) => format!("The filter is not written as it must be. At {detail}"),
         (Some(param), _) => format!("“{param}” is not written as it must be."),
         (None, _) => "The address asks for something that is not known, or twice.".to_owned(),
     }

@@ -175,15 +175,12 @@ async fn the_page_of_the_log_says_how_far_it_is_signed_and_anchored() {
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    let key = stage.broker.keys.log.log.notary.verifiers("127.0.0.1:8420/procura/1");
-    let bare: String = key[0].chars().filter(char::is_ascii_hexdigit).take(12).collect();
-    assert!(!bare.is_empty() && page.contains("--key"));
+    let key = &stage.broker.keys.log.log.notary.verifiers("127.0.0.1:8420/procura/1")[0];
+    let escaped = key.replace('+', "&#43;");
+    assert!(page.contains(key) || page.contains(&escaped), "{key}");
     stage.issued("api", |_| {}).await;
     let page = stage.get("/ui/log", Some(&operator)).await.body;
-    assert!(
-        page.contains("1 records wait") || page.contains("1 record waits"),
-        "{page}"
-    );
+    assert!(page.contains("1 record waits"), "{page}");
 }
 
 #[tokio::test]
