@@ -313,5 +313,5 @@ fn the_page_is_there_where_it_is_asked_for() {
         "a secret in its place is not repeated"
     );
     let unknown = mistakes(&format!("{GOOD}{page}scopes = []\n"));
-    insta::assert_snapshot!(unknown, @"procura.toml:18: unknown field `scopes`, expected one of `issuer`, `client_id`, `client_secret`");
+    insta::assert_snapshot!(unknown, @"procura.toml:22: unknown field `scopes`, expected one of `issuer`, `client_id`, `client_secret`");
 }
