@@ -51,6 +51,16 @@ const view = async (name, pictures = ['light']) => {
   await page.setViewportSize(DESKTOP);
 };
 
+// What takes a second behind the log: the text of an element once it is there.
+const until = async (selector) => {
+  const found = page.locator(selector).first();
+  for (let tries = 0; tries < 20 && !(await found.isVisible()); tries += 1) {
+    await page.waitForTimeout(250);
+    await page.reload();
+  }
+  return found.innerText();
+};
+
 const logIn = async () => {
   await page.getByRole('link', { name: /^Log in with/ }).click();
   if (password) {
@@ -74,13 +84,30 @@ try {
   seen.cookies = cookies.map(({ name, secure, httpOnly, sameSite, path }) => ({ name, secure, httpOnly, sameSite, path }));
   seen.heading = await page.locator('h1').innerText();
   if (walk) {
-    await page.goto(`${base}/ui/records?subject=dev/alice&target=tickets-db`);
+    await page.goto(`${base}/ui/records`);
+    await page.getByLabel('Filter').fill('subject = dev/alice and target = tickets-db and outcome = issued');
+    await page.getByRole('button', { name: 'Search' }).click();
     await page.locator(`a[href$="${record}"]`).click();
     seen.rule = await page.locator('pre').first().innerText();
+    seen.proof = await until('.proof-holds');
     await view('record', ['light', 'dark', 'phone']);
     await shot('record-whole', true);
     await page.goto(`${base}/ui/records`);
     await view('records', ['light', 'dark', 'phone']);
+    await page.getByLabel('Filter').fill('server = tickets and tarxet = tickets-db');
+    await page.getByRole('button', { name: 'Search' }).click();
+    seen.mistake = await page.locator('mark').innerText();
+    await page.getByText('Help with the filter').click();
+    await view('filter', ['light', 'phone']);
+    await page.goto(`${base}/ui/records/${record}`);
+    await page.getByRole('link', { name: /^subject / }).click();
+    seen.reach = await page.locator('.about').innerText();
+    seen.worst = await page.getByText('Worst remaining validity').innerText();
+    await view('blast', ['light', 'dark', 'phone']);
+    await shot('blast-whole', true);
+    await page.goto(`${base}/ui/log`);
+    seen.log = await until('.state-live');
+    await view('log', ['light', 'dark', 'phone']);
     await page.goto(`${base}/ui/`);
     await view('overview', ['light', 'dark', 'phone']);
     await page.goto(`${base}/ui/sessions`);
@@ -99,6 +126,14 @@ try {
     await page.getByRole('heading', { name: 'The session has ended' }).waitFor();
     seen.fates = await page.locator('tbody .mark').allInnerTexts();
     await view('ended', ['light']);
+    await page.goto(`${base}/ui/records/${record}`);
+    seen.state = await page.locator('.note').first().innerText();
+  } else {
+    seen.links = await page.getByRole('navigation', { name: 'Pages' }).getByRole('link').allInnerTexts().catch(() => []);
+    await page.goto(`${base}/ui/log`);
+    seen.log = await page.locator('h1').innerText();
+    await page.goto(`${base}/ui/blast-radius?by=target&what=tickets-db`);
+    seen.reach = await page.locator('h1').innerText();
   }
   await page.goto(`${base}/ui/`);
   await page.getByRole('button', { name: 'Log out' }).click();

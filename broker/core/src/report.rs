@@ -11,7 +11,7 @@ mod seen;
 use procura_wire::{Name, Reason};
 use serde::Serialize;
 
-pub use blast::{BlastRadius, Obtained, Selector, blast_radius};
+pub use blast::{BlastRadius, Had, Obtained, Selector, blast_radius};
 pub use live::LiveAt;
 pub use next::Step;
 pub use novel::{Finding, Novel, Span, novel};

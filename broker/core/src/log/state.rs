@@ -94,6 +94,8 @@ pub struct Progress {
     pub size: u64,
     /// Leaves under the last published checkpoint.
     pub published: u64,
+    /// When this process first saw that checkpoint: it was signed then at the latest.
+    pub signed_by: Option<Timestamp>,
     /// Since when there is something that is not published.
     pub behind_since: Option<Timestamp>,
     /// What is in the way.
@@ -119,8 +121,12 @@ impl State {
     /// Notes the tree as it was read.
     pub(super) fn saw(&self, tree: &Tree, now: Timestamp) {
         let mut progress = self.lock();
+        let published = tree.published.as_ref().map_or(0, |(size, _)| *size);
+        if progress.published != published || progress.signed_by.is_none() {
+            progress.signed_by = tree.published.as_ref().map(|_| now);
+        }
         progress.size = tree.size;
-        progress.published = tree.published.as_ref().map_or(0, |(size, _)| *size);
+        progress.published = published;
         progress.behind_since = match tree.is_behind() {
             true => progress.behind_since.or(Some(now)),
             false => None,
@@ -150,5 +156,38 @@ impl Tree {
     pub fn is_behind(&self) -> bool {
         let published = self.published.as_ref().map(|(size, _)| *size);
         self.waiting || self.size > 0 && published != Some(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::EMPTY_HASH;
+
+    #[test]
+    fn a_checkpoint_was_signed_at_the_latest_when_it_was_seen_first() {
+        let at = |second| Timestamp::from_second(second).expect("time");
+        let tree = |published: Option<u64>| Tree {
+            origin: "b/procura/1".to_owned(),
+            epoch: 1,
+            size: 9,
+            root: EMPTY_HASH,
+            published: published.map(|size| (size, String::new())),
+            fence: 0,
+            until: at(0),
+            waiting: false,
+        };
+        let state = State::default();
+        for (second, published, expected) in [
+            (10, None, None),
+            (11, Some(0), Some(11)),
+            (12, Some(0), Some(11)),
+            (13, Some(5), Some(13)),
+            (14, Some(5), Some(13)),
+            (15, None, None),
+        ] {
+            state.saw(&tree(published), at(second));
+            assert_eq!(state.progress().signed_by, expected.map(at), "{second}");
+        }
     }
 }

@@ -42,12 +42,13 @@ use tokio_util::task::TaskTracker;
 pub(crate) use admin::admin;
 pub(crate) use asked::Asked;
 pub(crate) use door::Host;
-pub(crate) use filters::Query;
+pub(crate) use filters::{Query, SessionQuery};
 pub(crate) use listen::{Listener, bind};
 pub(crate) use metadata::server_metadata_path;
 pub(crate) use proxy::Proxy;
 pub(crate) use reply::{Refusal, Site};
 pub(crate) use streams::Streams;
+pub(crate) use v1::reports::{radius, selected};
 
 use crate::{
     dev::{self, DevIssuer},

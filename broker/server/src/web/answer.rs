@@ -19,6 +19,8 @@ pub(super) struct Frame {
     pub(super) section: &'static str,
     /// Who reads, and the token of their forms.
     pub(super) reader: Option<(String, String)>,
+    /// Whether they read all records.
+    pub(super) of_all: bool,
 }
 
 impl Frame {
@@ -30,6 +32,7 @@ impl Frame {
             title: title.into(),
             section: "",
             reader: None,
+            of_all: false,
         }
     }
 }

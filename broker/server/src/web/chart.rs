@@ -1,21 +1,23 @@
 //! A chart of stacked bars, drawn here: no script and no style of its own.
 
-use procura_core::{
-    Timestamp,
-    ledger::{Event, Outcome},
-    web::Activity,
-};
+use procura_core::Timestamp;
 
 /// Height of the tallest bar and width of all, in units of the drawing.
 const HEIGHT: u64 = 100;
 const WIDTH: usize = 480;
+
+/// What happened in the stretch that a moment is in.
+pub(super) struct Count {
+    pub(super) at: Timestamp,
+    pub(super) issued: u64,
+    pub(super) refused: u64,
+}
 
 /// One stretch of time.
 pub(super) struct Bar {
     pub(super) label: String,
     pub(super) issued: u64,
     pub(super) refused: u64,
-    pub(super) ended: u64,
     pub(super) x: usize,
     pub(super) width: usize,
     pub(super) issued_height: u64,
@@ -30,6 +32,9 @@ pub(super) struct Chart {
     pub(super) unit: &'static str,
     pub(super) id: &'static str,
     pub(super) bars: Vec<Bar>,
+    /// In all stretches.
+    pub(super) issued: u64,
+    pub(super) refused: u64,
     /// What the tallest bar counts.
     pub(super) most: u64,
     pub(super) first: String,
@@ -40,7 +45,7 @@ impl Chart {
     /// Of `count` stretches of `step` seconds, the last of which holds `now`.
     pub(super) fn of(
         (title, unit, id): (&'static str, &'static str, &'static str),
-        activity: &[Activity],
+        counts: &[Count],
         now: Timestamp,
         (step, count): (i64, i64),
     ) -> Self {
@@ -48,7 +53,7 @@ impl Chart {
         let format = if step < 86_400 { "%H:00" } else { "%a %d %b" };
         let begins = (0..count).map(|n| last - (count - 1 - n) * step);
         let mut bars: Vec<_> = begins
-            .filter_map(|second| bar(activity, (second, step), format))
+            .filter_map(|second| bar(counts, (second, step), format))
             .collect();
         let most = bars.iter().map(|bar| bar.issued + bar.refused).max().unwrap_or(0);
         let slot = WIDTH / bars.len().max(1);
@@ -74,28 +79,24 @@ impl Chart {
             most,
             first: label(bars.first()),
             last: label(bars.last()),
+            issued: bars.iter().map(|bar| bar.issued).sum(),
+            refused: bars.iter().map(|bar| bar.refused).sum(),
             bars,
         }
     }
 }
 
-fn bar(activity: &[Activity], (begin, step): (i64, i64), format: &str) -> Option<Bar> {
+fn bar(counts: &[Count], (begin, step): (i64, i64), format: &str) -> Option<Bar> {
     let label = Timestamp::from_second(begin).ok()?.strftime(format).to_string();
-    let inside = |activity: &&Activity| (begin..begin + step).contains(&activity.from.as_second());
-    let count = |event: Event, outcome: Option<Outcome>| -> u64 {
-        let fits = |activity: &&Activity| activity.event == event && outcome.is_none_or(|o| activity.outcome == o);
-        activity
+    let inside = || {
+        counts
             .iter()
-            .filter(inside)
-            .filter(fits)
-            .map(|activity| activity.count)
-            .sum()
+            .filter(|count| (begin..begin + step).contains(&count.at.as_second()))
     };
     Some(Bar {
         label,
-        issued: count(Event::Exchange, Some(Outcome::Issued)),
-        refused: count(Event::Exchange, Some(Outcome::Refused)),
-        ended: count(Event::SessionEnd, None),
+        issued: inside().map(|count| count.issued).sum(),
+        refused: inside().map(|count| count.refused).sum(),
         x: 0,
         width: 0,
         issued_height: 0,
@@ -112,18 +113,13 @@ mod tests {
     #[test]
     fn bars_are_as_high_as_their_counts() {
         let at = |second| Timestamp::from_second(second).expect("time");
-        let of = |second, outcome, count| Activity {
-            from: at(second),
-            event: Event::Exchange,
-            outcome,
-            count,
+        let of = |second, issued, refused| Count {
+            at: at(second),
+            issued,
+            refused,
         };
-        let activity = [
-            of(7_200, Outcome::Issued, 30),
-            of(7_200, Outcome::Refused, 10),
-            of(10_800, Outcome::Issued, 20),
-        ];
-        let chart = Chart::of(("t", "hour", "c"), &activity, at(11_000), (3_600, 3));
+        let counts = [of(7_200, 30, 0), of(7_201, 0, 10), of(10_800, 20, 0)];
+        let chart = Chart::of(("t", "hour", "c"), &counts, at(11_000), (3_600, 3));
         let heights: Vec<_> = chart
             .bars
             .iter()
@@ -131,6 +127,7 @@ mod tests {
             .collect();
         assert_eq!(heights, [(0, 0), (75, 25), (50, 0)]);
         assert_eq!((chart.most, chart.bars[1].refused_y), (40, 0));
+        assert_eq!((chart.issued, chart.refused), (50, 10));
         assert_eq!((chart.first.as_str(), chart.last.as_str()), ("01:00", "03:00"));
     }
 }

@@ -83,6 +83,7 @@ impl Reader {
         Frame {
             section,
             reader: Some((name_of(&self.operator), self.token.clone())),
+            of_all: self.scope == Scope::All,
             ..Frame::bare(door, title)
         }
     }

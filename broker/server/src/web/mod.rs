@@ -1,9 +1,11 @@
 //! The page for auditors and operators: rendered here, one stylesheet, no script.
 
 mod answer;
+mod blast;
 mod chart;
 mod cookie;
 mod guard;
+mod log;
 mod log_in;
 mod overview;
 mod provider;
@@ -14,6 +16,7 @@ mod servers;
 mod session_end;
 mod sessions;
 mod show;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -77,6 +80,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/sessions/{id}/end", get(session_end::confirm).post(session_end::end))
         .route("/servers", get(servers::list))
         .route("/servers/{name}", get(servers::one))
+        .route("/blast-radius", get(blast::page))
+        .route("/log", get(log::page))
         .route("/style.css", get(style))
         .route("/icon.svg", get(icon))
 }

@@ -11,29 +11,33 @@ use procura_core::{
     Timestamp,
     ledger::{Event, Outcome, Page},
     query::{Expr, search},
+    usage::{Day, Dimension, Sum, UsageFilter},
     web::{Activity, Counting},
 };
 
 use super::{
     answer::{Frame, Stop, answer, html},
-    chart::Chart,
+    chart::{Chart, Count},
     guard::{self, Reader},
     records::Row,
+    show::counted,
 };
 use crate::http::Door;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
-/// Records that are counted at most.
+/// Days of the tiles and the second chart, today is the last.
+const DAYS: u32 = 7;
+/// Records that are counted by hour at most.
 const COUNTED: u32 = 50_000;
 /// Refusals that are shown.
 const NEWEST: u32 = 6;
 
-/// A number of the last day.
+/// A number of the last days.
 struct Tile {
     name: &'static str,
     count: u64,
-    query: &'static str,
+    query: String,
 }
 
 #[derive(Template)]
@@ -42,8 +46,10 @@ struct OverviewPage {
     frame: Frame,
     tiles: Vec<Tile>,
     charts: [Chart; 2],
-    /// More records than are counted.
+    /// More records than are counted by hour.
     is_cut: bool,
+    /// How far the sums count.
+    counted: String,
     refused: Vec<Row>,
     bundle: String,
     /// The targets whose records this is about; empty for all.
@@ -56,8 +62,11 @@ pub(super) async fn page(door: Door, headers: HeaderMap) -> Response {
         let reader = Reader::of(&door, &headers).await?;
         let ports = &door.app.ports;
         let now = ports.now()?;
-        let hours = count(&door, &reader, now, (HOUR, 24)).await?;
-        let days = count(&door, &reader, now, (DAY, 7)).await?;
+        let hours = hours(&door, &reader, now).await?;
+        let is_cut = hours.iter().map(|activity| activity.count).sum::<u64>() >= u64::from(COUNTED);
+        let since = Day::of(now).before(DAYS - 1);
+        let days = days(&door, &reader, since).await?;
+        let projected = door.app.usage.projected().await?;
         let newest = Page {
             before: None,
             limit: NEWEST,
@@ -67,13 +76,12 @@ pub(super) async fn page(door: Door, headers: HeaderMap) -> Response {
         let targets = reader.targets().into_iter().flatten().map(ToString::to_string);
         let page = OverviewPage {
             frame: reader.frame(&door, "overview", "Overview"),
-            tiles: tiles(&hours),
-            is_cut: [&hours, &days]
-                .iter()
-                .any(|activity| total(activity) >= u64::from(COUNTED)),
+            tiles: tiles(&days, since),
+            is_cut,
+            counted: counted(projected.at, projected.behind),
             charts: [
-                Chart::of(("Last 24 hours", "hour", "hours"), &hours, now, (HOUR, 24)),
-                Chart::of(("Last 7 days", "day", "days"), &days, now, (DAY, 7)),
+                Chart::of(("Last 24 hours", "hour", "hours"), &by_hour(&hours), now, (HOUR, 24)),
+                Chart::of(("Last 7 days", "day", "days"), &by_day(&days), now, (DAY, DAYS.into())),
             ],
             refused: refused.records.iter().map(Row::of).collect(),
             bundle: ports.active.snapshot().judge.digest().to_string(),
@@ -84,40 +92,58 @@ pub(super) async fn page(door: Door, headers: HeaderMap) -> Response {
     answer(&door, Some("/"), work.await)
 }
 
-async fn count(door: &Door, reader: &Reader, now: Timestamp, (step, count): (i64, i64)) -> Result<Vec<Activity>, Stop> {
-    let last = now.as_second() - now.as_second().rem_euclid(step);
-    let since = Timestamp::from_second(last - (count - 1) * step).unwrap_or(Timestamp::UNIX_EPOCH);
+async fn hours(door: &Door, reader: &Reader, now: Timestamp) -> Result<Vec<Activity>, Stop> {
+    let last = now.as_second() - now.as_second().rem_euclid(HOUR);
+    let since = Timestamp::from_second(last - 23 * HOUR).unwrap_or(Timestamp::UNIX_EPOCH);
     let counting = Counting {
         since,
-        step: Duration::from_secs(step.unsigned_abs()),
+        step: Duration::from_secs(HOUR.unsigned_abs()),
         targets: reader.targets().map(|targets| targets.to_vec()),
         limit: COUNTED,
     };
     Ok(guard::web(door)?.store.activity(counting).await?)
 }
 
-fn total(activity: &[Activity]) -> u64 {
-    activity.iter().map(|activity| activity.count).sum()
+fn by_hour(hours: &[Activity]) -> Vec<Count> {
+    let exchanges = hours.iter().filter(|activity| activity.event == Event::Exchange);
+    let count = |activity: &Activity| {
+        let of = |outcome| if activity.outcome == outcome { activity.count } else { 0 };
+        Count {
+            at: activity.from,
+            issued: of(Outcome::Issued),
+            refused: of(Outcome::Refused),
+        }
+    };
+    exchanges.map(count).collect()
 }
 
-fn tiles(hours: &[Activity]) -> Vec<Tile> {
-    let sum = |event: Event, outcome: Option<Outcome>| -> u64 {
-        let fits = |activity: &&Activity| activity.event == event && outcome.is_none_or(|o| activity.outcome == o);
-        hours.iter().filter(fits).map(|activity| activity.count).sum()
+async fn days(door: &Door, reader: &Reader, since: Day) -> Result<Vec<Sum>, Stop> {
+    let filter = UsageFilter {
+        since: Some(since),
+        targets: reader.targets().map(|targets| targets.to_vec()),
+        ..UsageFilter::default()
     };
-    let tile = |name, count, query| Tile { name, count, query };
+    Ok(door.app.usage.sums(filter, vec![Dimension::Day], DAYS + 1).await?)
+}
+
+fn by_day(days: &[Sum]) -> Vec<Count> {
+    let count = |sum: &Sum| Count {
+        at: sum.first,
+        issued: sum.issued,
+        refused: sum.refused,
+    };
+    days.iter().map(count).collect()
+}
+
+fn tiles(days: &[Sum], since: Day) -> Vec<Tile> {
+    let tile = |name, of: fn(&Sum) -> u64, query: &str| Tile {
+        name,
+        count: days.iter().map(of).sum(),
+        query: format!("{query}&since={}", since.begins()),
+    };
     vec![
-        tile(
-            "issued",
-            sum(Event::Exchange, Some(Outcome::Issued)),
-            "event=exchange&outcome=issued",
-        ),
-        tile(
-            "refused",
-            sum(Event::Exchange, Some(Outcome::Refused)),
-            "event=exchange&outcome=refused",
-        ),
-        tile("uses reported", sum(Event::Use, None), "event=use"),
-        tile("sessions ended", sum(Event::SessionEnd, None), "event=session_end"),
+        tile("issued", |sum| sum.issued, "event=exchange&outcome=issued"),
+        tile("refused", |sum| sum.refused, "event=exchange&outcome=refused"),
+        tile("uses reported", |sum| sum.reported, "event=use&outcome=reported"),
     ]
 }

@@ -7,18 +7,21 @@ use axum::{
     response::Response,
 };
 use procura_core::{
+    Timestamp,
     ids::IssuanceId,
     ledger::{Event, Filter, Outcome, Page, Stored},
-    query::{Found, search},
+    query::{Expr, Found, NAMES, search},
 };
 use procura_policy::Bundle;
 
 use super::{
     answer::{Frame, Stop, answer, html, stop},
+    blast::{Way, ways},
     guard::Reader,
     query::{Asked, pair},
     record_view::{RecordView, Rule},
     show::{plain, time, word},
+    standing::Standing,
 };
 use crate::http::{Asked as Question, Door, Query, Refusal};
 
@@ -26,6 +29,20 @@ use crate::http::{Asked as Question, Door, Query, Refusal};
 const MAX_ABOUT: u32 = 100;
 /// Records of a page where the address does not say.
 const ROWS: u32 = 50;
+/// Characters around a mistake that are shown.
+const AROUND: usize = 60;
+/// Filters to begin with, and what they find.
+const EXAMPLES: [(&str, &str); 3] = [
+    ("outcome = refused and at >= -1h", "what is refused right now"),
+    (
+        "issuer = corp and outcome = issued and until > -0s",
+        "what an issuer's subjects were given and has not ended",
+    ),
+    (
+        "actor = corp/triage-bot and not grants = read-*",
+        "where an agent did more than read",
+    ),
+];
 
 /// A record in a list.
 pub(super) struct Row {
@@ -100,6 +117,19 @@ fn choices<T: serde::Serialize>(values: &[T], chosen: &str) -> Vec<Choice> {
     values.iter().map(choice).collect()
 }
 
+/// A filter to begin with.
+struct Example {
+    text: &'static str,
+    finds: &'static str,
+    query: String,
+}
+
+/// Where a filter is not written as it must be.
+struct Place {
+    before: String,
+    from: String,
+}
+
 #[derive(Template)]
 #[template(path = "records.html")]
 struct RecordsPage {
@@ -109,6 +139,8 @@ struct RecordsPage {
     outcomes: Vec<Choice>,
     targets: Vec<Choice>,
     problem: String,
+    /// Where in the filter.
+    place: Option<Place>,
     rows: Vec<Row>,
     /// How far back was looked where nothing was found yet.
     searched_to: Option<String>,
@@ -149,6 +181,7 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
                 asked.get("outcome"),
             ),
             targets: targets(&door, &reader, asked.get("target")),
+            place: place(asked.get("q"), now),
             problem,
             searched_to: found
                 .next
@@ -173,10 +206,22 @@ async fn find(door: &Door, reader: &Reader, question: &Question) -> Result<Found
 
 fn mistake(refusal: &Refusal) -> String {
     match (refusal.param, &refusal.detail) {
-        (Some("q"), Some(detail)) => format!("The filter is not written as it must be, at {detail}."),
+        (Some("q"), Some(detail)) => format!("The filter is not written as it must be. At {detail}"),
         (Some(param), _) => format!("“{param}” is not written as it must be."),
         (None, _) => "The address asks for something that is not known, or twice.".to_owned(),
     }
+}
+
+/// The filter around its first mistake.
+fn place(filter: &str, now: Timestamp) -> Option<Place> {
+    let mistake = Expr::parse(filter, now).err()?;
+    let at = mistake.at.saturating_sub(1);
+    let before = filter.chars().take(at).skip(at.saturating_sub(AROUND));
+    let from = filter.chars().skip(at).take(AROUND);
+    Some(Place {
+        before: plain(&before.collect::<String>()),
+        from: plain(&from.collect::<String>()),
+    })
 }
 
 /// The targets of the bundle that the reader may choose.
@@ -208,6 +253,8 @@ struct RecordPage {
     rules: Vec<Rule>,
     about: Vec<Row>,
     about_is_cut: bool,
+    standing: Standing,
+    ways: Vec<Way>,
     served_again: Option<String>,
 }
 
@@ -246,6 +293,8 @@ pub(super) async fn one(door: Door, headers: HeaderMap, Path(id): Path<String>) 
                 .map(Row::of)
                 .collect(),
             about_is_cut: u32::try_from(about.len()).is_ok_and(|count| count == MAX_ABOUT),
+            standing: Standing::of(&door, &stored).await,
+            ways: ways(&stored),
             served_again: (stored.made_by() != stored.id).then(|| stored.made_by().to_string()),
             row: Row::of(&stored),
             record,
@@ -275,6 +324,23 @@ async fn rules(door: &Door, stored: &Stored, record: &RecordView) -> Result<Vec<
 impl RecordsPage {
     fn field(&self, name: &str) -> String {
         plain(self.asked.get(name))
+    }
+
+    /// The fields of the language as they are written.
+    fn names(&self) -> String {
+        let shown = |name: &&str| match name.strip_suffix('.') {
+            Some(name) => format!("{name}.NAME"),
+            None => (*name).to_owned(),
+        };
+        NAMES.iter().map(shown).collect::<Vec<_>>().join(", ")
+    }
+
+    fn examples(&self) -> [Example; 3] {
+        EXAMPLES.map(|(text, finds)| Example {
+            text,
+            finds,
+            query: pair("q", text),
+        })
     }
 
     /// Whether more than the first row of fields is filled.

@@ -10,7 +10,7 @@ use axum::{
 };
 use procura_core::{
     catalogue::{Catalogue, Risk, Server},
-    ledger::{Event, Filter, Outcome, Page, Stored},
+    usage::{Day, Dimension, Sum, UsageFilter},
 };
 use procura_wire::{Name, QualifiedId};
 
@@ -18,16 +18,54 @@ use super::{
     answer::{Frame, Stop, answer, html, stop},
     guard::Reader,
     query::{Asked, pair},
-    show::{plain, span, time},
+    show::{counted, plain, span},
 };
 use crate::http::Door;
 
 /// Servers of a page.
 const MAX_SERVERS: usize = 50;
-/// Records that say when a server was last used.
-const LOOKED_AT: u32 = 50;
-/// The same for each of its grants.
-const LOOKED_THROUGH: u32 = 300;
+/// Most sums that are read: one for each day and server, or for each day, tool and grants of one.
+const SUMS: u32 = 50_000;
+
+/// When something was last issued, or reported as used, and how often something was issued.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    day: Option<Day>,
+    issued: u64,
+}
+
+impl Used {
+    fn add(&mut self, sum: &Sum) {
+        if sum.issued + sum.reported > 0 {
+            self.day = self.day.max(Some(Day::of(sum.last)));
+            self.issued += sum.issued;
+        }
+    }
+
+    /// The day, in UTC.
+    fn shown(self) -> String {
+        self.day.map_or_else(
+            || "never".to_owned(),
+            |day| day.begins().strftime("%Y-%m-%d").to_string(),
+        )
+    }
+}
+
+/// The sums of those targets that the reader may read, by day and these dimensions.
+async fn sums(door: &Door, reader: &Reader, server: Option<&Name>, by: &[Dimension]) -> Result<Vec<Sum>, Stop> {
+    let filter = UsageFilter {
+        targets: reader.targets().map(<[Name]>::to_vec),
+        server: server.cloned(),
+        ..UsageFilter::default()
+    };
+    let by = by.iter().copied().chain([Dimension::Day]).collect();
+    Ok(door.app.usage.sums(filter, by, SUMS).await?)
+}
+
+async fn how_far(door: &Door) -> Result<String, Stop> {
+    let projected = door.app.usage.projected().await?;
+    Ok(counted(projected.at, projected.behind))
+}
 
 /// A server in the list.
 struct ServerRow {
@@ -39,6 +77,7 @@ struct ServerRow {
     grants: usize,
     suspended: bool,
     used: String,
+    issued: u64,
 }
 
 #[derive(Template)]
@@ -47,6 +86,7 @@ struct ServersPage {
     frame: Frame,
     rows: Vec<ServerRow>,
     more: Option<String>,
+    counted: String,
 }
 
 /// `GET /ui/servers`, by name.
@@ -60,14 +100,20 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
         let servers = snapshot.judge.catalogue().servers.iter();
         let readable = servers.filter(|(name, server)| name.as_str() > after && is_seen(&reader, server));
         let readable: Vec<_> = readable.take(MAX_SERVERS + 1).collect();
-        let mut rows = Vec::new();
-        for (name, server) in readable.iter().take(MAX_SERVERS) {
-            let newest = newest(&door, &reader, name, LOOKED_AT).await?;
-            rows.push(row(&reader, name, server, &newest));
+        let mut used: BTreeMap<String, Used> = BTreeMap::new();
+        for sum in sums(&door, &reader, None, &[Dimension::Server]).await? {
+            let name = sum.of.first().cloned().flatten().unwrap_or_default();
+            used.entry(name).or_default().add(&sum);
         }
+        let used = |name: &Name| used.get(name.as_str()).copied().unwrap_or_default();
+        let shown = readable.iter().take(MAX_SERVERS);
+        let rows: Vec<_> = shown
+            .map(|(name, server)| row(&reader, name, server, used(name)))
+            .collect();
         let more = (readable.len() > MAX_SERVERS).then(|| rows.last().map(|last| pair("after", &last.name)));
         let page = ServersPage {
             frame: reader.frame(&door, "servers", "Servers"),
+            counted: how_far(&door).await?,
             rows,
             more: more.flatten(),
         };
@@ -76,10 +122,9 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
     answer(&door, Some(&format!("/servers?{query}")), work.await)
 }
 
-fn row(reader: &Reader, name: &Name, server: &Server, newest: &Newest) -> ServerRow {
+fn row(reader: &Reader, name: &Name, server: &Server, used: Used) -> ServerRow {
     let grants = grants(reader, server);
     let targets: BTreeSet<_> = grants.iter().map(|grant| grant.qualifier.to_string()).collect();
-    let used = newest.records.iter().find(|record| is_issued(record));
     ServerRow {
         name: name.to_string(),
         owner: plain(&server.owner),
@@ -88,11 +133,8 @@ fn row(reader: &Reader, name: &Name, server: &Server, newest: &Newest) -> Server
         targets: targets.into_iter().collect(),
         grants: grants.len(),
         suspended: server.suspended,
-        used: match used {
-            Some(record) => time(record.index.at),
-            None if newest.is_cut => "not lately".to_owned(),
-            None => "never".to_owned(),
-        },
+        used: used.shown(),
+        issued: used.issued,
     }
 }
 
@@ -112,30 +154,6 @@ fn is_seen(reader: &Reader, server: &Server) -> bool {
     reader.targets().is_none() || !grants(reader, server).is_empty()
 }
 
-/// Its newest records that the reader may read, of so many that are looked at.
-struct Newest {
-    records: Vec<Stored>,
-    /// There are more than were looked at.
-    is_cut: bool,
-}
-
-/// By the index of servers alone, so that no more is read than is looked at.
-async fn newest(door: &Door, reader: &Reader, server: &Name, limit: u32) -> Result<Newest, Stop> {
-    let filter = Filter {
-        server: Some(server.clone()),
-        ..Filter::default()
-    };
-    let ports = &door.app.ports;
-    let mut records = ports.ledger.records(filter, Page { before: None, limit }).await?;
-    let is_cut = u32::try_from(records.len()).is_ok_and(|count| count == limit);
-    records.retain(|record| reader.reads(ports, record.index.target.as_ref()));
-    Ok(Newest { records, is_cut })
-}
-
-fn is_issued(record: &Stored) -> bool {
-    (record.index.event, record.index.outcome) == (Event::Exchange, Outcome::Issued)
-}
-
 /// A grant of a tool, or of the server itself.
 struct GrantRow {
     tool: String,
@@ -144,6 +162,7 @@ struct GrantRow {
     risk: &'static str,
     max_ttl: String,
     used: String,
+    issued: u64,
 }
 
 #[derive(Template)]
@@ -154,9 +173,8 @@ struct ServerPage {
     resource: String,
     session_ttl: String,
     grants: Vec<GrantRow>,
-    /// How many records were looked through, where that is not all.
-    looked_through: Option<u32>,
     query: String,
+    counted: String,
 }
 
 /// `GET /ui/servers/{name}`
@@ -171,28 +189,35 @@ pub(super) async fn one(door: Door, headers: HeaderMap, Path(name): Path<String>
             let text = "There is no such server, or it is not for you.";
             return Ok(stop(&door, Some(&reader), StatusCode::NOT_FOUND, text));
         };
-        let newest = newest(&door, &reader, name, LOOKED_THROUGH).await?;
+        use Dimension as D;
+        let sums = sums(&door, &reader, Some(name), &[D::Tool, D::Target, D::Grants]).await?;
+        let mut used = Used::default();
+        sums.iter().for_each(|sum| used.add(sum));
         let page = ServerPage {
             frame: reader.frame(&door, "servers", format!("Server {name}")),
-            server: row(&reader, name, server, &newest),
+            server: row(&reader, name, server, used),
             resource: plain(&server.resource),
             session_ttl: span(server.session_ttl.as_secs()),
-            grants: grant_rows(catalogue, &reader, server, &newest),
-            looked_through: newest.is_cut.then_some(LOOKED_THROUGH),
+            grants: grant_rows(catalogue, &reader, server, &sums),
             query: pair("server", name.as_str()),
+            counted: how_far(&door).await?,
         };
         Ok(html(&door, StatusCode::OK, &page))
     };
     answer(&door, Some(&path), work.await)
 }
 
-fn grant_rows(catalogue: &Catalogue, reader: &Reader, server: &Server, newest: &Newest) -> Vec<GrantRow> {
-    // The newest comes first, so the first of each is the last use.
-    let mut used = BTreeMap::new();
-    for record in newest.records.iter().filter(|record| is_issued(record)) {
-        for grant in &record.index.grants {
-            let key = (record.index.tool.clone(), record.index.target.clone(), grant.clone());
-            used.entry(key).or_insert(record.index.at);
+fn grant_rows(catalogue: &Catalogue, reader: &Reader, server: &Server, sums: &[Sum]) -> Vec<GrantRow> {
+    let mut used: BTreeMap<(Option<String>, QualifiedId), Used> = BTreeMap::new();
+    for sum in sums {
+        let [tool, Some(target), Some(grants), ..] = &sum.of[..] else {
+            continue;
+        };
+        let grants: Vec<String> = serde_json::from_str(grants).unwrap_or_default();
+        let Ok(target) = target.parse::<Name>() else { continue };
+        for grant in grants {
+            let key = (tool.clone(), QualifiedId::new(target.clone(), grant));
+            used.entry(key).or_default().add(sum);
         }
     }
     let seen = grants(reader, server);
@@ -202,17 +227,18 @@ fn grant_rows(catalogue: &Catalogue, reader: &Reader, server: &Server, newest: &
         .iter()
         .flat_map(|(tool, grants)| grants.iter().map(move |grant| (Some(tool), grant)));
     let row = |(tool, id): (Option<&String>, &QualifiedId)| {
-        let name: Option<Name> = id.local.parse().ok();
+        let name: Name = id.local.parse().ok()?;
         let target = catalogue.targets.get(&id.qualifier);
-        let grant = target.and_then(|target| target.grants.get(name.as_ref()?));
-        let key = (tool.cloned(), Some(id.qualifier.clone()), name?);
+        let grant = target.and_then(|target| target.grants.get(&name));
+        let used = used.get(&(tool.cloned(), id.clone())).copied().unwrap_or_default();
         Some(GrantRow {
             tool: tool.map(|tool| plain(tool)).unwrap_or_default(),
             target: id.qualifier.to_string(),
             grant: plain(&id.local),
             risk: grant.map(|grant| risk(grant.risk)).unwrap_or_default(),
             max_ttl: grant.map(|grant| span(grant.max_ttl.as_secs())).unwrap_or_default(),
-            used: used.get(&key).map(|at| time(*at)).unwrap_or_else(|| "never".to_owned()),
+            used: used.shown(),
+            issued: used.issued,
         })
     };
     own.chain(of_tools)

@@ -46,7 +46,7 @@ pub(super) async fn confirm(door: Door, headers: HeaderMap, Path(id): Path<Strin
         }
         let frame = reader.frame(&door, "sessions", "End session");
         let page = EndPage {
-            session: SessionRow::of(&seen.session, door.app.ports.now()?),
+            session: seen.row(&reader, door.app.ports.now()?),
             holds: seen.holds,
             hidden: seen.hidden,
             token: frame
@@ -124,9 +124,10 @@ pub(super) async fn end(door: Door, Path(id): Path<String>, request: Request) ->
             .iter()
             .partition(|credential| reader.reads(ports, Some(&credential.target)));
         let session = ports.ledger.session(session).await?.unwrap_or(seen.session);
+        let seen = Seen { session, ..seen };
         let page = EndedPage {
             frame: reader.frame(&door, "sessions", "Session ended"),
-            session: SessionRow::of(&session, ports.now()?),
+            session: seen.row(&reader, ports.now()?),
             fates: shown.into_iter().map(Fate::of).collect(),
             hidden: hidden.len(),
         };

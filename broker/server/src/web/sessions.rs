@@ -1,6 +1,6 @@
 //! Sessions, and one as a timeline.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use askama::Template;
 use axum::{
@@ -10,7 +10,7 @@ use axum::{
 };
 use procura_core::{
     Timestamp,
-    ids::SessionId,
+    ids::{IssuanceId, SessionId},
     judgement::OperatorAction,
     ledger::{Held, Page, Session, SessionFilter, Stored},
     query::{Expr, search},
@@ -24,10 +24,10 @@ use super::{
     records::Row,
     show::{plain, time, word},
 };
-use crate::http::{Door, Query};
+use crate::http::{Door, Query, SessionQuery};
 
-/// Records that are looked through for the sessions of somebody who may not read all.
-const LOOKED_THROUGH: u32 = 500;
+/// Exchanges whose sessions stand on a page of somebody who may not read all.
+const EXCHANGES: u32 = 200;
 
 /// A session in a list.
 pub(super) struct SessionRow {
@@ -39,7 +39,9 @@ pub(super) struct SessionRow {
     pub(super) subject: String,
     pub(super) actor: String,
     pub(super) server: String,
-    pub(super) issuances: u64,
+    /// `None` for whoever may not read everything that happened in it.
+    pub(super) issuances: Option<u64>,
+    /// The same; else when it was used as far as they may know.
     pub(super) last_used: String,
     pub(super) ends: String,
 }
@@ -60,9 +62,18 @@ impl SessionRow {
             subject: plain(&session.key.subject.id().to_string()),
             actor: actor.unwrap_or_default(),
             server: session.key.server.to_string(),
-            issuances: session.issuances,
+            issuances: Some(session.issuances),
             last_used: time(session.last_used),
             ends: time(session.ends),
+        }
+    }
+
+    /// For whoever may read some of its records only, the newest of which is of that time.
+    fn restricted(self, newest: Option<Timestamp>) -> Self {
+        Self {
+            issuances: None,
+            last_used: newest.map(time).unwrap_or_default(),
+            ..self
         }
     }
 }
@@ -73,8 +84,8 @@ struct SessionsPage {
     frame: Frame,
     asked: Asked,
     problem: String,
-    /// Which sessions were looked for, where that is not all.
-    partial: Option<&'static str>,
+    /// How far back was looked, where that is not at all sessions.
+    searched_to: Option<String>,
     rows: Vec<SessionRow>,
     older: Option<String>,
 }
@@ -86,27 +97,11 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
         let reader = Reader::of(&door, &headers).await?;
         let asked = Asked::read(Some(&query));
         let now = door.app.ports.now()?;
-        let (found, limit, problem) = match Query::read(Some(&query)).and_then(Query::sessions) {
-            Ok(query) => {
-                let limit = query.limit;
-                let live = query.live;
-                let filter = SessionFilter {
-                    live_at: live.then_some(now),
-                    ..query.filter
-                };
-                let found = match reader.targets() {
-                    None => door.app.ports.ledger.sessions(filter, query.before, limit).await?,
-                    Some(_) => of_records(&door, &reader, &filter, now).await?,
-                };
-                (found, limit, String::new())
-            }
-            Err(_) => (Vec::new(), 0, "A field is not written as it must be.".to_owned()),
+        let (found, problem) = match Query::read(Some(&query)).and_then(Query::sessions) {
+            Ok(question) => (find(&door, &reader, question, now).await?, String::new()),
+            Err(_) => (Found::default(), "A field is not written as it must be.".to_owned()),
         };
-        let full = reader.targets().is_none() && u32::try_from(found.len()).is_ok_and(|count| count == limit);
-        let older = found
-            .last()
-            .filter(|_| full && limit > 0)
-            .map(|last| asked.older(&last.id.to_string()));
+        let older = found.older.map(|before| asked.older(&before));
         let status = if problem.is_empty() {
             StatusCode::OK
         } else {
@@ -116,8 +111,8 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
             frame: reader.frame(&door, "sessions", "Sessions"),
             asked,
             problem,
-            partial: partial(&reader),
-            rows: found.iter().map(|session| SessionRow::of(session, now)).collect(),
+            searched_to: found.searched_to.map(time),
+            rows: found.rows,
             older,
         };
         Ok(html(&door, status, &page))
@@ -125,18 +120,42 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
     answer(&door, Some(&format!("/sessions?{query}")), work.await)
 }
 
-fn partial(reader: &Reader) -> Option<&'static str> {
-    let text = "Sessions of the newest 500 exchanges at targets that you may read.";
-    reader.targets().map(|_| text)
+/// A page of sessions.
+#[derive(Default)]
+struct Found {
+    rows: Vec<SessionRow>,
+    /// Where the next page begins.
+    older: Option<String>,
+    /// How far back was looked for them.
+    searched_to: Option<Timestamp>,
 }
 
-/// Sessions of the newest records that the reader may see.
+async fn find(door: &Door, reader: &Reader, question: SessionQuery, now: Timestamp) -> Result<Found, Stop> {
+    let filter = SessionFilter {
+        live_at: question.live.then_some(now),
+        ..question.filter
+    };
+    if reader.targets().is_some() {
+        return of_records(door, reader, (&filter, question.before), now).await;
+    }
+    let ledger = &door.app.ports.ledger;
+    let sessions = ledger.sessions(filter, question.before, question.limit).await?;
+    let full = u32::try_from(sessions.len()).is_ok_and(|count| count == question.limit);
+    Ok(Found {
+        rows: sessions.iter().map(|session| SessionRow::of(session, now)).collect(),
+        older: sessions.last().filter(|_| full).map(|last| last.id.to_string()),
+        searched_to: None,
+    })
+}
+
+/// Sessions of exchanges that the reader may see, by those exchanges: the cursor is a record's, for one of sessions would
+/// tell of others. A session that goes on for long may stand on several pages.
 async fn of_records(
     door: &Door,
     reader: &Reader,
-    filter: &SessionFilter,
+    (filter, before): (&SessionFilter, Option<SessionId>),
     now: Timestamp,
-) -> Result<Vec<Session>, Stop> {
+) -> Result<Found, Stop> {
     let ledger = &*door.app.ports.ledger;
     let asked = [
         filter.subject.as_ref().map(|id| Expr::is("subject", id)),
@@ -146,20 +165,26 @@ async fn of_records(
     let exchanges = Expr::is("event", "exchange");
     let exchanges = asked.into_iter().flatten().fold(exchanges, Expr::and);
     let page = Page {
-        before: None,
-        limit: LOOKED_THROUGH,
+        before: before.map(|SessionId(id)| IssuanceId(id)),
+        limit: EXCHANGES,
     };
-    let records = search(ledger, &exchanges, &reader.scope, page).await?.records;
-    let mut found = BTreeMap::new();
-    for id in records.iter().filter_map(|record| record.index.session) {
-        if !found.contains_key(&id)
-            && let Some(session) = ledger.session(id).await?
-        {
-            found.insert(id, session);
-        }
+    let found = search(ledger, &exchanges, &reader.scope, page).await?;
+    let mut seen = BTreeSet::new();
+    let mut rows = Vec::new();
+    // The newest comes first.
+    for record in &found.records {
+        let Some(id) = record.index.session.filter(|id| seen.insert(*id)) else {
+            continue;
+        };
+        let session = ledger.session(id).await?;
+        let session = session.filter(|session| filter.live_at.is_none() || session.is_live(now));
+        rows.extend(session.map(|session| SessionRow::of(&session, now).restricted(Some(record.index.at))));
     }
-    let wanted = |session: &Session| filter.live_at.is_none() || session.is_live(now);
-    Ok(found.into_values().rev().filter(wanted).collect())
+    Ok(Found {
+        rows,
+        older: found.next.map(|next| next.to_string()),
+        searched_to: found.next.map(|next| next.time()),
+    })
 }
 
 /// A credential that a session holds.
@@ -220,6 +245,15 @@ impl Seen {
             hidden: hidden.len(),
         }))
     }
+
+    /// Its facts, as far as the reader may know them.
+    pub(super) fn row(&self, reader: &Reader, now: Timestamp) -> SessionRow {
+        let row = SessionRow::of(&self.session, now);
+        match reader.targets() {
+            None => row,
+            Some(_) => row.restricted(self.records.first().map(|record| record.index.at)),
+        }
+    }
 }
 
 #[derive(Template)]
@@ -244,7 +278,7 @@ pub(super) async fn one(door: Door, headers: HeaderMap, Path(id): Path<String>) 
         let ports = &door.app.ports;
         let page = SessionPage {
             frame: reader.frame(&door, "sessions", "Session"),
-            session: SessionRow::of(&seen.session, ports.now()?),
+            session: seen.row(&reader, ports.now()?),
             is_cut: seen.is_cut,
             records: seen.records.iter().map(Row::of).collect(),
             holds: seen.holds,

@@ -32,6 +32,16 @@ pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// How far sums count.
+pub(super) fn counted(at: Option<Timestamp>, behind: bool) -> String {
+    match (at, behind) {
+        (Some(at), false) => format!("Counted up to {} UTC.", time(at)),
+        (Some(at), true) => format!("Counted up to {} UTC; newer records wait to be counted.", time(at)),
+        (None, true) => "Nothing is counted yet; records wait to be counted.".to_owned(),
+        (None, false) => "Nothing was recorded yet.".to_owned(),
+    }
+}
+
 /// A JSON value in a line: strings bare, members as `name: value`.
 pub(super) fn value(value: &Value) -> String {
     plain(&flat(value))

@@ -116,6 +116,7 @@ fn main() -> ExitCode {
         reports::a_reader_of_one_target_is_told_of_that_one,
         page::an_operator_logs_in_through_keycloak_reads_a_rule_and_ends_a_session,
         page::an_auditor_of_one_target_sees_nothing_of_others,
+        page::a_record_that_was_changed_in_the_store_is_shown_not_to_be_in_the_log,
         page::the_page_of_dev_lets_in_who_began_the_log_in_once,
         page::chromium_keeps_the_cookies_of_dev_on_the_loopback_address,
         replicas::one_stopped_in_a_mint_leaves_nothing_and_undoes_nothing_that_lives,

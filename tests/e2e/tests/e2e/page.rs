@@ -1,6 +1,6 @@
 //! The page for auditors and operators, in a browser and without one.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use procura_e2e::{
     Fault, Testbed, chromium,
@@ -11,6 +11,7 @@ use procura_e2e::{
 };
 use reqwest::{Client, Response, header};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 const CLIENT: &str = "procura-page";
 const SECRET: &str = "page-secret-of-a-test";
@@ -46,6 +47,17 @@ pub(crate) async fn an_operator_logs_in_through_keycloak_reads_a_rule_and_ends_a
         rule.contains("support-reads-own-rows") && rule.contains("permit ("),
         "{rule}"
     );
+    for (member, part) in [
+        ("proof", "In the log"),
+        ("mistake", "tarxet = tickets-db"),
+        ("reach", "Of the subject dev/alice"),
+        ("worst", "until 20"),
+        ("log", "Every record is under the signed checkpoint"),
+        ("state", "was revoked"),
+    ] {
+        let text = seen[member].as_str().unwrap_or_default();
+        assert!(text.contains(part), "{member}: {text}");
+    }
     // The role is undone; tokens that were signed live until their end wherever they are checked offline.
     assert_eq!(
         seen["fates"],
@@ -56,7 +68,7 @@ pub(crate) async fn an_operator_logs_in_through_keycloak_reads_a_rule_and_ends_a
     assert_eq!(seen["overflows"], json!([]), "wider than the screen");
     assert_eq!(seen["refused"], json!([]), "the policy refuses nothing of its own");
     assert!(seen["left"] == true && seen["out"] == true, "{seen}");
-    assert_eq!(seen["views"].as_array().map(Vec::len), Some(11), "{seen}");
+    assert_eq!(seen["views"].as_array().map(Vec::len), Some(14), "{seen}");
     let ended = broker.all("sessions").await?;
     let ended = ended.iter().find(|one| one["id"] == *session).ok_or("no session")?;
     assert_eq!(ended["ended"]["by"], "operator");
@@ -82,12 +94,58 @@ pub(crate) async fn an_auditor_of_one_target_sees_nothing_of_others(testbed: &Te
         seen["asked"] == true && seen["heading"] == "Records" && seen["out"] == true,
         "{seen}"
     );
+    assert_eq!(
+        seen["links"],
+        json!(["Overview", "Records", "Sessions", "Servers", "Blast radius"])
+    );
+    assert_eq!(
+        (&seen["log"], &seen["reach"]),
+        (&json!("Not permitted"), &json!("Not permitted"))
+    );
     let sessions = broker.all("sessions").await?;
     let corp = sessions
         .iter()
         .filter(|session| session["subject"]["id"] == format!("corp/{ALICE}"));
     assert_eq!(corp.count(), 0, "the log-in is no session of credentials");
     Ok(())
+}
+
+pub(crate) async fn a_record_that_was_changed_in_the_store_is_shown_not_to_be_in_the_log(testbed: &Testbed) -> Outcome {
+    let launch = testbed.dev()?;
+    let broker = launch.start().await?;
+    let token = broker.subject_token().await?;
+    let mut fields = http::exchange(&token, &broker.dev.audience, &broker.dev.scope);
+    fields.push(("tool", "list_tickets"));
+    let issued = broker.exchange(&fields).await?.expect_status(200)?;
+    let id = issued.text("issuance_id").to_owned();
+    let http = http::client()?;
+    let mut browser = Browser::new(&http, &broker.dev.issuer).log_in("operator").await?;
+    let path = format!("/ui/records/{id}");
+    browser.until(&path, "In the log: its proof").await?;
+    let store = format!("sqlite:{}", launch.dir().join(".procura/store.sqlite").display());
+    let change = async |table: &str, column: &str, from: &str, to: &str| -> Outcome {
+        let mut connection = SqliteConnection::connect(&store).await?;
+        let sql = format!("UPDATE {table} SET {column} = replace({column}, '{from}', '{to}')");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        Ok(connection.close().await?)
+    };
+    for (table, column, from, to) in [
+        ("record", "leaf", r#""outcome":"issued""#, r#""outcome":"issueD""#),
+        ("side", "clear", "alice", "carol"),
+        ("record", "tool", "list_tickets", "close_ticket"),
+        ("side", "subject", "alice", "carol"),
+    ] {
+        change(table, column, from, to).await?;
+        browser.until(&path, "NOT ").await?;
+        change(table, column, to, from).await?;
+        browser.until(&path, "In the log: its proof").await?;
+    }
+    browser
+        .until("/ui/log", "Every record is under the signed checkpoint")
+        .await?;
+    change("log", "note", "procura/1", "procura/7").await?;
+    browser.until("/ui/log", "not signed by a key of this broker").await?;
+    browser.until(&path, "NOT in the log").await
 }
 
 pub(crate) async fn the_page_of_dev_lets_in_who_began_the_log_in_once(testbed: &Testbed) -> Outcome {
@@ -287,6 +345,19 @@ impl Browser {
             }
         }
         Ok(response)
+    }
+
+    /// Asks again until the page says so.
+    async fn until(&mut self, path: &str, text: &str) -> Outcome {
+        let mut page = String::new();
+        for _ in 0..40 {
+            page = self.get(path).await?.text().await?;
+            if page.contains(text) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        Err(format!("{path} does not say {text}: {page}").into())
     }
 
     /// Where it is sent on to, as a path.

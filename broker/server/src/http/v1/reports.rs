@@ -7,16 +7,16 @@ use procura_core::{
     Timestamp,
     judgement::OperatorAction,
     operator,
-    report::{self, Readers, Seen, Selector, Span},
+    report::{self, BlastRadius, Readers, Seen, Selector, Span},
     usage::Day,
 };
 use procura_policy::{Bundle, Idle, Options, Unused};
-use procura_wire::{FormFault, Reason};
+use procura_wire::{FormFault, Name, Reason};
 use serde_json::{Value, json};
 
 use super::unavailable;
 use crate::{
-    http::{door::Door, filters::Query},
+    http::{door::Door, filters::Query, reply::Refusal},
     kinds::KINDS,
 };
 
@@ -25,18 +25,28 @@ pub(crate) async fn blast_radius(door: Door, headers: HeaderMap, RawQuery(query)
     let work = async {
         let operator = door.operator(&headers).await?;
         let readable = report::readable(&door.app.ports, &operator)?;
-        let (selector, since) = Query::read(query.as_deref()).and_then(selected)?;
-        // Who may read one target's records is told of another what strangers are: nothing.
-        if let (Selector::Target(target), Some(readable)) = (&selector, &readable)
-            && !readable.contains(target)
-        {
-            return Err(Reason::V1Forbidden.into());
-        }
-        let keys = own_keys(&door.app.keys.public_jwks());
-        let told = report::blast_radius(readers(&door), &selector, (since, readable), &keys).await;
-        serde_json::to_value(told.map_err(unavailable)?).map_err(|_| Reason::ServerError.into())
+        let asked = Query::read(query.as_deref()).and_then(selected)?;
+        let told = radius(&door, asked, readable).await?;
+        serde_json::to_value(told).map_err(|_| Reason::ServerError.into())
     };
     door.json(work.await)
+}
+
+/// The report for somebody who may read the records of these targets, or (`None`) all.
+pub(crate) async fn radius(
+    door: &Door,
+    (selector, since): (Selector, Option<Day>),
+    readable: Option<Vec<Name>>,
+) -> Result<BlastRadius, Refusal> {
+    // Who may read one target's records is told of another what strangers are: nothing.
+    if let (Selector::Target(target), Some(readable)) = (&selector, &readable)
+        && !readable.contains(target)
+    {
+        return Err(Reason::V1Forbidden.into());
+    }
+    let keys = own_keys(&door.app.keys.public_jwks());
+    let told = report::blast_radius(readers(door), &selector, (since, readable), &keys).await;
+    told.map_err(unavailable)
 }
 
 /// `GET /v1/reports/novel`
@@ -123,7 +133,7 @@ fn view(seen: &Seen, found: &Unused) -> Value {
 }
 
 /// Exactly one selector, and maybe `since`.
-fn selected(mut query: Query) -> Result<(Selector, Option<Day>), FormFault> {
+pub(crate) fn selected(mut query: Query) -> Result<(Selector, Option<Day>), FormFault> {
     let version = query.take("source_version")?;
     let given = [
         query

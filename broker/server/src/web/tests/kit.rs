@@ -11,16 +11,21 @@ use procura_core::{
     identity::{LogIn, Principal, VerifiedToken},
     ids::{IssuanceId, SessionId},
     ledger::{Conditions, Event, Outcome, Session, SessionKey},
+    log,
+    ports::Signer,
     record::Draft,
     trust::Vouched,
     web,
 };
+use procura_identity::Builtin;
+use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
 use procura_wire::{Name, QualifiedId, Reason, Secret};
+use serde_json::json;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::{
-    assembly::Broker,
+    assembly::{Broker, Trust},
     cli::keys::new_secret,
     http,
     testing::{self, ISSUER},
@@ -30,6 +35,7 @@ use crate::{
 const RULES: &str = r#"
 @id("one-target") permit (principal == User::"dev/one", action == Action::"read_log", resource == Target::"api");
 @id("all-targets") permit (principal == User::"dev/all", action == Action::"read_log", resource);
+@id("ends") permit (principal == User::"dev/ender", action in [Action::"read_log", Action::"end_session"], resource);
 "#;
 
 const DB: &str = "kind = \"jwt\"\nowner = \"db@example.com\"\naudience = \"https://db.example\"\n\
@@ -42,6 +48,8 @@ pub(crate) struct Stage {
     pub(crate) broker: Broker,
     pub(crate) routes: Router,
     pub(crate) folder: TempDir,
+    /// The keys of the development issuer.
+    keys: Keyring,
 }
 
 pub(crate) struct Answer {
@@ -65,7 +73,15 @@ pub(crate) fn name(text: &str) -> Name {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
-        let (mut broker, folder) = testing::broker().await;
+        let keys = Keyring::parse(&new_set(SigningAlgorithm::Es256).expect("keys")).expect("keys");
+        let trust = Trust {
+            builtin: Some(Builtin {
+                issuer_identifier: format!("{ISSUER}/dev"),
+                jwks: keys.public_jwks(),
+            }),
+            ..Trust::default()
+        };
+        let (mut broker, folder) = testing::trusting(trust).await;
         broker.web = Some(Arc::new(Web {
             store: broker.engine.web(),
             identity: Arc::clone(&broker.identity),
@@ -75,7 +91,12 @@ impl Stage {
             site: ISSUER.parse().expect("url"),
         }));
         let routes = http::public(broker.app(&ISSUER.parse().expect("url"), None), "/");
-        let stage = Self { broker, routes, folder };
+        let stage = Self {
+            broker,
+            routes,
+            folder,
+            keys,
+        };
         stage.write("targets/db.toml", DB);
         stage.write("servers/reports.toml", REPORTS);
         stage.write("rules/auditors.cedar", RULES);
@@ -106,6 +127,36 @@ impl Stage {
             .await
             .expect("logged in");
         cookie
+    }
+
+    /// A token of theirs for `/v1`.
+    pub(crate) fn bearer(&self, sub: &str) -> Secret {
+        let ports = &self.broker.ports;
+        let jti = IssuanceId::new(ports.clock.now(), ports.entropy.as_ref());
+        let now = ports.clock.now().as_second();
+        let claims = json!({
+            "iss": format!("{ISSUER}/dev"), "sub": sub, "aud": format!("{ISSUER}/v1"), "client_id": "cli",
+            "jti": jti, "iat": now, "exp": now + 60, "auth_time": now,
+        });
+        self.keys.sign("at+jwt", claims.to_string().as_bytes()).expect("signed")
+    }
+
+    /// Has the sums count everything.
+    pub(crate) async fn count(&self) {
+        let (usage, ports) = (self.broker.engine.usage(), &self.broker.ports);
+        while usage.project(ports.replica, ports.clock.now()).await.expect("counted") > 0 {}
+    }
+
+    /// Has everything signed and anchored.
+    pub(crate) async fn publish(&self) {
+        let log = &self.broker.keys.log.log;
+        let watched = Arc::clone(log);
+        let done = async move {
+            while watched.store.tree().await.expect("tree").is_behind() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        log::run(Arc::clone(log), Box::pin(done)).await;
     }
 
     pub(crate) fn token(&self, sub: &str) -> VerifiedToken {
@@ -158,12 +209,7 @@ impl Stage {
             ended: None,
         };
         let session = ports.ledger.open_session(session).await.expect("session").id;
-        let mut draft = Draft::new(
-            IssuanceId::new(now, ports.entropy.as_ref()),
-            now,
-            Event::Exchange,
-            "t".to_owned(),
-        );
+        let mut draft = self.draft(Event::Exchange);
         draft.facts.server = Some(name("tickets"));
         draft.facts.target = Some(name(target));
         draft.facts.session = Some(session);
@@ -171,36 +217,31 @@ impl Stage {
         draft.facts.bundle = Some(ports.active.snapshot().judge.digest());
         draft.clear.subject = Some(subject);
         tweak(&mut draft);
-        let entry = draft
-            .seal(Outcome::Issued, None, ports.entropy.as_ref())
-            .expect("sealed");
+        self.append(&draft, Outcome::Issued, None).await;
+        (draft.id, session)
+    }
+
+    pub(crate) fn draft(&self, event: Event) -> Draft {
+        let (now, entropy) = (self.broker.ports.clock.now(), &self.broker.ports.entropy);
+        Draft::new(IssuanceId::new(now, entropy.as_ref()), now, event, "t".to_owned())
+    }
+
+    pub(crate) async fn append(&self, draft: &Draft, outcome: Outcome, reason: Option<Reason>) {
+        let ports = &self.broker.ports;
+        let entry = draft.seal(outcome, reason.map(Reason::code), ports.entropy.as_ref());
+        let entry = entry.expect("sealed");
         ports
             .ledger
             .append(entry, Conditions::default())
             .await
             .expect("appended");
-        (draft.id, session)
     }
 
     /// A refused record of no target.
     pub(crate) async fn refused(&self) -> IssuanceId {
-        let ports = &self.broker.ports;
-        let now = ports.clock.now();
-        let draft = Draft::new(
-            IssuanceId::new(now, ports.entropy.as_ref()),
-            now,
-            Event::Exchange,
-            "t".to_owned(),
-        );
-        let reason = Some(Reason::TargetNotAvailable.code());
-        let entry = draft
-            .seal(Outcome::Refused, reason, ports.entropy.as_ref())
-            .expect("sealed");
-        ports
-            .ledger
-            .append(entry, Conditions::default())
-            .await
-            .expect("appended");
+        let draft = self.draft(Event::Exchange);
+        self.append(&draft, Outcome::Refused, Some(Reason::TargetNotAvailable))
+            .await;
         draft.id
     }
 
@@ -239,17 +280,27 @@ impl Stage {
             .await
             .expect("answer");
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = to_bytes(response.into_body(), 4 << 20).await.expect("body");
+        let is_endless = headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind == "text/event-stream");
+        let bytes = match is_endless {
+            true => Vec::new().into(),
+            false => to_bytes(response.into_body(), 4 << 20).await.expect("body"),
+        };
         Answer {
             status,
             headers,
-            body: String::from_utf8(bytes.to_vec()).expect("text"),
+            // Tiles are no text.
+            body: String::from_utf8_lossy(&bytes).into_owned(),
         }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a browser sends it")]
-fn with_cookie(request: axum::http::request::Builder, value: Option<&Secret>) -> axum::http::request::Builder {
+pub(crate) fn with_cookie(
+    request: axum::http::request::Builder,
+    value: Option<&Secret>,
+) -> axum::http::request::Builder {
     match value {
         Some(value) => request.header(header::COOKIE, format!("{}={}", cookie::SESSION, value.expose())),
         None => request,
