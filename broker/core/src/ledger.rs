@@ -583,9 +583,6 @@ pub trait Ledger: Send + Sync {
         records: u32,
     ) -> BoxFuture<'_, Result<Option<IssuanceId>, StoreError>>;
 
-    /// Ids of records, the oldest first.
-    fn ids_after(&self, id: IssuanceId, limit: u32) -> BoxFuture<'_, Result<Vec<IssuanceId>, StoreError>>;
-
     /// Sessions, newest first; `before` is a session's id.
     fn sessions(
         &self,

@@ -164,7 +164,7 @@ impl Verifiers {
     pub(crate) fn open(&self, name: &str, note: &str) -> Result<String, String> {
         let note = Note::from_bytes(note.as_bytes()).map_err(|_| "it is no signed note".to_owned())?;
         if !self.0.is_empty() {
-            let of_name = self.0.iter().filter(|known| known.name == name).cloned();
+            let of_name = self.0.iter().filter_map(|known| known.under(name));
             let known = VerifierList::new(of_name.map(|known| Box::new(known) as Box<dyn Verifier>).collect());
             note.verify(&known)
                 .map_err(|_| format!("no given key of {name} signed it"))?;
@@ -194,6 +194,16 @@ impl Known {
         (known.public.len() == 32 && format!("{:08x}", known.id) == id).then_some(known)
     }
 
+    /// The same key under that name, if it is the name of the same log, in whatever epoch.
+    fn under(&self, name: &str) -> Option<Self> {
+        let same_log = || base_of(&self.name).is_some_and(|base| base_of(name) == Some(base));
+        (self.name == name || same_log()).then(|| Self {
+            name: name.to_owned(),
+            id: key_id(name, &[&[ED25519_NOTE], &self.public[..]].concat()),
+            public: self.public.clone(),
+        })
+    }
+
     fn of(name: &str, key: &Key) -> Self {
         Self {
             name: name.to_owned(),
@@ -201,6 +211,13 @@ impl Known {
             public: key.pair.public_key().as_ref().to_vec(),
         }
     }
+}
+
+/// The name of one of our logs without the number of its epoch.
+fn base_of(name: &str) -> Option<&str> {
+    let (base, number) = name.rsplit_once("/procura/")?;
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && !number.is_empty()).then_some(base)
 }
 
 impl Verifier for Known {
@@ -218,6 +235,9 @@ impl Verifier for Known {
             .is_ok()
     }
 }
+
+#[cfg(test)]
+mod others;
 
 #[cfg(test)]
 mod tests {

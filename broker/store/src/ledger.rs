@@ -316,11 +316,6 @@ impl<D: Db> Ledger for Store<D> {
         })
     }
 
-    fn ids_after(&self, id: IssuanceId, limit: u32) -> BoxFuture<'_, Result<Vec<IssuanceId>, StoreError>> {
-        let args = vec![id.0.into(), i64::from(limit).into()];
-        Box::pin(self.many::<IdRow>(sql::IDS_AFTER.into_sql_str(), args))
-    }
-
     fn sessions(
         &self,
         filter: SessionFilter,

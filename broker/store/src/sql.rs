@@ -198,8 +198,6 @@ pub(crate) const LEASED_PLACES: &str = "
          WHERE place IS NOT NULL)
     SELECT target, place FROM at WHERE place IS NOT NULL ORDER BY target, place";
 
-pub(crate) const IDS_AFTER: &str = "SELECT id FROM record WHERE id > $1 ORDER BY id LIMIT $2";
-
 pub(crate) const RECORD: &str = concat!(
     "SELECT ",
     record_columns!(),

@@ -28,7 +28,6 @@ use procura_core::{
     ledger::{AppendError, Conditions, Ledger, StoreError},
     log::{KeptLeaf, LogStore},
     ports::BoxFuture,
-    query::Follower,
     usage::{Dimension, Usage, UsageFilter},
 };
 use procura_store::{PostgresLedger, postgres};
@@ -334,32 +333,6 @@ async fn errors_of_opening_name_the_host_and_not_the_password() {
         let text = format!("{error} {error:?}");
         assert!(text.contains("PostgreSQL") && !text.contains("hunter2"), "{text}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_commits_behind_others_is_followed() {
-    let database = database().await;
-    let ledger: &dyn Ledger = &*database.ledger;
-    let mut follower = Follower::from_now(ledger, at(0)).await.expect("read");
-    let (mut early, mut later) = (entry(1), entry(2));
-    (early.index.value, later.index.value) = (None, None);
-    let mut other = database.connection().await;
-    let insert =
-        "INSERT INTO record (id, leaf, event, outcome, at, grants) VALUES ($1, '{}', 'use', 'reported', 0, ' ')";
-    sqlx::query("BEGIN").execute(&mut other).await.expect("begun");
-    let insert = sqlx::query(insert).bind(early.id.0);
-    insert.execute(&mut other).await.expect("inserted, not committed");
-    ledger
-        .append(later.clone(), Conditions::default())
-        .await
-        .expect("appended");
-    let mut told = follower.look(ledger, at(3)).await.expect("read");
-    assert_eq!(told, [later.id]);
-    told = follower.look(ledger, at(4)).await.expect("read");
-    assert_eq!(told, []);
-    sqlx::query("COMMIT").execute(&mut other).await.expect("committed");
-    told = follower.look(ledger, at(5)).await.expect("read");
-    assert_eq!(told, [early.id]);
 }
 
 #[tokio::test]

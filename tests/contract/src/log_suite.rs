@@ -8,6 +8,7 @@ use procura_core::{
     ids::{IssuanceId, ReplicaId},
     log::{Epoch, Growing, Grown, IntegratorClaim, KeptLeaf, LogStore, Tiles},
     ports::BoxFuture,
+    query::Follower,
 };
 
 use crate::ledger_suite::sample::{at, replica};
@@ -184,6 +185,59 @@ pub async fn what_is_published_never_goes_back(store: &mut impl LogUnderTest) {
     assert_eq!(log.links().await, Ok(vec!["link 2".to_owned(), "link 3".to_owned()]));
 }
 
+/// Who follows is told each record once, in the order of the tree, whatever its id and its time are.
+pub async fn attack_203_whoever_follows_is_told_each_record_once_in_the_order_of_the_tree(
+    store: &mut impl LogUnderTest,
+) {
+    let (log, fence) = begun(store).await;
+    store.append(3).await;
+    integrate_all(&*log, fence).await;
+    store.append(2).await;
+    let mut follower = Follower::from_now(&*log).await.expect("read");
+    integrate_all(&*log, fence).await;
+    assert_eq!(told(&mut follower, &*log).await, [], "those were there before");
+    let (mut all, mut seen) = (store.append(250).await, Vec::new());
+    assert_eq!(told(&mut follower, &*log).await, [], "not without an index");
+    integrate_all(&*log, fence).await;
+    seen.extend(told(&mut follower, &*log).await);
+    all.extend(store.append(4).await);
+    integrate_all(&*log, fence).await;
+    seen.extend(told(&mut follower, &*log).await);
+    let leaves = log.leaves(5, 1000).await.expect("leaves");
+    let order: Vec<_> = leaves.into_iter().map(|leaf| leaf.record.id).collect();
+    assert_eq!(seen, order);
+    all.sort();
+    seen.sort();
+    assert_eq!(seen, all);
+}
+
+/// After a break it goes on exactly behind the record that was told last.
+pub async fn following_goes_on_behind_the_record_that_was_told_last(store: &mut impl LogUnderTest) {
+    let (log, fence) = begun(store).await;
+    store.append(5).await;
+    integrate_all(&*log, fence).await;
+    let waiting = store.append(1).await[0];
+    assert!(Follower::after(&*log, waiting).await.expect("read").is_none());
+    integrate_all(&*log, fence).await;
+    let leaves = log.leaves(0, 10).await.expect("leaves");
+    let order: Vec<_> = leaves.into_iter().map(|leaf| leaf.record.id).collect();
+    for (index, id) in order.iter().enumerate() {
+        let mut follower = Follower::after(&*log, *id)
+            .await
+            .expect("read")
+            .expect("it has an index");
+        assert_eq!(told(&mut follower, &*log).await, order[index + 1..]);
+    }
+}
+
+async fn told(follower: &mut Follower, log: &dyn LogStore) -> Vec<IssuanceId> {
+    let mut all = Vec::new();
+    while let Some(ids) = follower.look(log).await.expect("read") {
+        all.extend(ids);
+    }
+    all
+}
+
 /// Who waits learns of an append, also of one before it began to wait.
 pub async fn an_append_wakes_the_integrator(store: &mut impl LogUnderTest) {
     let log = store.log();
@@ -202,6 +256,8 @@ macro_rules! log_tests {
             a_lease_is_taken_over_only_when_it_has_ended
             tiles_are_kept_and_grow
             what_is_published_never_goes_back
+            attack_203_whoever_follows_is_told_each_record_once_in_the_order_of_the_tree
+            following_goes_on_behind_the_record_that_was_told_last
             an_append_wakes_the_integrator
         }
     };

@@ -9,11 +9,12 @@ use super::*;
 use crate::{
     ids::IssuanceId,
     ledger::{Event, Outcome, Stored},
+    log::{Hash, Head, Statement},
     ports::Entropy,
     record::Draft,
 };
 
-const ORIGIN: &str = "broker.example/log";
+pub(super) const ORIGIN: &str = "broker.example/log";
 const RECORDS: u64 = 10_000;
 /// Records between two checkpoints.
 const STRIDE: u64 = 256;
@@ -63,7 +64,7 @@ fn open(origin: &str, note: &str) -> Result<(u64, Digest), String> {
     Ok((size, root.parse().map_err(|_| "no root")?))
 }
 
-fn export(records: u64) -> Vec<String> {
+pub(super) fn export(records: u64) -> Vec<String> {
     let mut lines = vec![header_line(ORIGIN)];
     let mut tree = Frontier::default();
     for number in 0..records {
@@ -77,13 +78,23 @@ fn export(records: u64) -> Vec<String> {
     lines
 }
 
-fn walk<'l>(lines: impl IntoIterator<Item = &'l String>, from: Walk) -> Result<Walk, Found> {
+pub(super) fn walk<'l>(lines: impl IntoIterator<Item = &'l String>, from: Walk) -> Result<Walk, Found> {
     let mut walk = from;
     for line in lines {
         walk.line(read(line.as_bytes()), &open)?;
     }
     walk.end()?;
     Ok(walk)
+}
+
+/// One kept checkpoint.
+fn kept((size, root): (u64, Digest)) -> Kept {
+    let head = Head {
+        origin: ORIGIN.to_owned(),
+        size,
+        root: Hash(*root.as_bytes()),
+    };
+    Kept::new([Statement::Checkpoint(head)]).expect("one is no fork")
 }
 
 /// The walk before each line.
@@ -146,12 +157,12 @@ fn an_export_that_ends_early_is_found_with_a_checkpoint_and_only_then() {
     // Up to the checkpoint of size 256.
     let early = &lines[..258];
     assert!(walk(early, Walk::default()).is_ok());
-    let found = walk(early, Walk::against(vec![last])).expect_err("truncated");
+    let found = walk(early, Walk::against(kept(last))).expect_err("truncated");
     assert_eq!((found.index, found.problem), (256, Problem::Truncated(600)));
-    assert!(walk(&lines, Walk::against(vec![last])).is_ok());
+    assert!(walk(&lines, Walk::against(kept(last))).is_ok());
     let other = (300, last.1);
     assert_eq!(
-        walk(&lines, Walk::against(vec![other])).map(drop),
+        walk(&lines, Walk::against(kept(other))).map(drop),
         Err(Found {
             index: 256,
             last: 299,
@@ -213,6 +224,64 @@ fn another_spelling_of_the_same_thing_is_no_line() {
         read(checkpoint_line("a").replace('a', "\\u0061").as_bytes()),
         Err(Fault::Form)
     );
+}
+
+#[test]
+fn attack_202_what_is_erased_leaves_the_tree_as_it_was_and_cannot_be_guessed_at() {
+    let lines = export(300);
+    let whole = walk(&lines, Walk::default()).expect("whole");
+    let mut erased = lines.clone();
+    for line in erased.iter_mut().filter(|line| line.starts_with("{\"index\":")) {
+        let end = line.find(",\"salt\":").unwrap_or(line.len() - 2);
+        line.replace_range(end.., "}\n");
+        assert!(!line.contains("192.0.2."), "{line}");
+    }
+    let done = walk(&erased, Walk::against(kept((300, whole.root())))).expect("whole");
+    assert_eq!((done.erased(), done.root()), (300, whole.root()));
+    // Another salt does not fit, so neither does the right guess.
+    let Some((side, _)) = lines[1].split_once(",\"clear\":") else {
+        panic!("personal data: {}", lines[1]);
+    };
+    let guess = lines[1].replacen(&side[side.len() - 65..], &format!("{}\"", "0".repeat(64)), 1);
+    assert_eq!(read(guess.as_bytes()), Err(Fault::Commitment));
+}
+
+#[test]
+fn attack_203_the_order_is_that_of_the_indexes_whatever_the_times_say() {
+    let mut tree = Frontier::default();
+    let mut lines = vec![header_line(ORIGIN)];
+    // The first record is the newest.
+    for (index, number) in [900, 3, 500].into_iter().enumerate() {
+        let stored = stored(number);
+        tree.push(Digest::of_parts([&[0][..], stored.leaf.get().as_bytes()]));
+        lines.push(line(index as u64, &stored));
+    }
+    lines.push(checkpoint_line(&note(3, tree.root())));
+    assert_eq!(walk(&lines, Walk::default()).expect("whole").records(), 3);
+    lines.swap(1, 2);
+    let found = walk(&lines, Walk::default()).map(drop).expect_err("sorted by id");
+    assert_eq!((found.index, found.problem), (0, Problem::Order(1)));
+}
+
+#[test]
+fn attack_197_an_entry_that_is_empty_cut_longer_than_it_says_or_no_text_is_no_record() {
+    let good = line(0, &stored(0)).into_bytes();
+    assert!(read(&good).is_ok());
+    let text = String::from_utf8_lossy(&good).into_owned();
+    for bad in [
+        "\n".to_owned(),
+        text.replacen("\"leaf_bytes\":", "\"leaf_bytes\":1", 1),
+        text.replacen("\"leaf_bytes\":", "\"leaf_bytes\":18446744073709551616", 1),
+        record_line(0, &"x".repeat(70_000), None).replacen("70000", "70001", 1),
+        text[..text.len() / 2].to_owned(),
+    ] {
+        assert!(read(bad.as_bytes()).is_err(), "{bad:.100}");
+    }
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] = 0xff;
+        assert!(read(&bad).is_err(), "no UTF-8 at {at}");
+    }
 }
 
 proptest! {

@@ -1,10 +1,12 @@
 //! The walk over an export: whether it is one log, whole and in order, and the one that its checkpoints are about.
 
-use std::collections::VecDeque;
-
 use procura_wire::Digest;
 
-use super::line::{Fault, Line};
+use super::{
+    kept::Kept,
+    line::{Fault, Line},
+};
+use crate::log::Head;
 
 /// RFC 6962 section 2.1: the hash of a leaf.
 pub(super) fn leaf_hash(leaf: &[u8]) -> Digest {
@@ -90,6 +92,17 @@ pub enum Problem {
     /// There are fewer records than the checkpoint of the auditor covers.
     #[error("the log ends here, but a checkpoint that it was compared with covers {0} records")]
     Truncated(u64),
+    /// A checkpoint of an earlier epoch is not of this log, and no link says that it was given up.
+    #[error(
+        "the records are not those that the checkpoint of size {size} of {origin} was signed for, and no link gives that \
+         up: compare with the anchor's notes, which have the links, or find out who changed the log"
+    )]
+    Earlier {
+        /// Its epoch.
+        origin: String,
+        /// Its size.
+        size: u64,
+    },
 }
 
 /// Reads the note of a checkpoint of that origin: its size and root, once the signature holds.
@@ -105,16 +118,17 @@ pub struct Walk {
     /// Records that a checkpoint covered.
     covered: u64,
     last_was_checkpoint: bool,
-    /// Those that are not reached yet, by size.
-    against: VecDeque<(u64, Digest)>,
+    /// Those that are not reached yet.
+    kept: Kept,
+    extended: u64,
+    given_up: u64,
 }
 
 impl Walk {
-    /// One that also looks whether the log extends these checkpoints, which somebody kept: their sizes and roots.
-    pub fn against(mut checkpoints: Vec<(u64, Digest)>) -> Self {
-        checkpoints.sort_by_key(|(size, _)| *size);
+    /// One that also looks whether the log extends what somebody kept of it.
+    pub fn against(kept: Kept) -> Self {
         Self {
-            against: checkpoints.into(),
+            kept,
             ..Self::default()
         }
     }
@@ -144,6 +158,16 @@ impl Walk {
         self.checkpoints
     }
 
+    /// Kept heads that the log extends.
+    pub fn extended(&self) -> u64 {
+        self.extended
+    }
+
+    /// Kept heads of earlier epochs that it does not, as a signed link says.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// Takes the next line.
     ///
     /// # Errors
@@ -167,14 +191,15 @@ impl Walk {
     /// # Errors
     ///
     /// What is missing.
-    pub fn end(&self) -> Result<(), Found> {
+    pub fn end(&mut self) -> Result<(), Found> {
         if !self.last_was_checkpoint {
             return Err(self.since_covered(Problem::Uncovered));
         }
-        match self.against.back() {
-            Some((size, _)) => Err(self.here(Problem::Truncated(*size))),
-            None => Ok(()),
+        while let Some(head) = self.kept.last() {
+            let problem = Problem::Truncated(head.size);
+            self.missed(&head, problem).map_err(|problem| self.here(problem))?;
         }
+        Ok(())
     }
 
     fn record(&mut self, index: u64, hash: Digest, erased: bool) -> Result<(), Found> {
@@ -207,15 +232,34 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether the log is what a kept checkpoint of this size says; several may be of one size.
+    /// Whether the log is what kept heads of this size say.
     fn compare(&mut self) -> Result<(), Found> {
         let records = self.records();
-        while let Some((size, root)) = self.against.pop_front_if(|(size, _)| *size == records) {
-            if root != self.tree.root() {
-                return Err(self.since_covered(Problem::Root(size)));
+        while let Some(head) = self.kept.next_of(records) {
+            if head.root.0 == *self.tree.root().as_bytes() {
+                self.covered = records;
+                self.extended += 1;
+            } else {
+                let problem = Problem::Root(records);
+                self.missed(&head, problem)
+                    .map_err(|problem| self.since_covered(problem))?;
             }
-            self.covered = size;
         }
+        Ok(())
+    }
+
+    /// The log does not extend a head: that is so where it is of an earlier epoch and a link says so.
+    fn missed(&mut self, head: &Head, problem: Problem) -> Result<(), Problem> {
+        if self.origin.as_ref() == Some(&head.origin) {
+            return Err(problem);
+        }
+        if !self.kept.gives_up(head) {
+            return Err(Problem::Earlier {
+                origin: head.origin.clone(),
+                size: head.size,
+            });
+        }
+        self.given_up += 1;
         Ok(())
     }
 

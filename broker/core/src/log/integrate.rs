@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fail::fail_point;
 use futures_util::future::select;
 
 use super::{Growing, Grown, IntegratorClaim, Log, Problem, Tiles, Tree};
@@ -143,6 +144,7 @@ impl Log {
             tiles: growing.changed(),
         };
         let kept = self.store.integrate(fence, grown).await?;
+        fail_point!("log-integrated");
         Ok(kept.then_some(waiting.len()))
     }
 }

@@ -1,5 +1,7 @@
 //! From a durable tree to a published checkpoint.
 
+use fail::fail_point;
+
 use super::{
     EMPTY_HASH, Head, Log, Problem, Statement, Tiles, Tree,
     ports::{AnchorError, Anchored, NotaryError},
@@ -14,6 +16,7 @@ impl Log {
         let tree = self.store.tree().await?;
         let last = self.read(&anchored)?;
         self.extends((&before, &tree), last.as_ref()).await?;
+        fail_point!("log-compared");
         let there = match (&last, &anchored.note) {
             // It was anchored, and whoever did so died before the store knew.
             (Some(Statement::Checkpoint(head)), Some(note)) if head.size == tree.size => Some(note.clone()),
@@ -23,6 +26,7 @@ impl Log {
             Some(note) => note,
             None => {
                 let note = self.notary.sign(&tree.origin, &tree.head().text())?;
+                fail_point!("log-signed");
                 match self.anchor.append(anchored.position, note.clone()).await {
                     Ok(()) => note,
                     Err(AnchorError::Taken) => return Ok(false),
@@ -30,7 +34,10 @@ impl Log {
                 }
             }
         };
-        Ok(self.store.publish(fence, tree.size, note).await?)
+        fail_point!("log-anchored");
+        let kept = self.store.publish(fence, tree.size, note).await?;
+        fail_point!("log-published");
+        Ok(kept)
     }
 
     /// What the last note says, if it is ours.

@@ -1,89 +1,53 @@
-//! Following the log: every record once, in the order in which it was first seen.
+//! Following the log: every record once, in the order of the tree.
 //!
-//! Ids order by the time at which a request began, and a record is appended when it ends. So a record may appear behind
-//! ones that were seen before it, and what was seen of the last while is remembered.
+//! Ids order by the time at which a request began, leaf indexes by when its record was appended. So a record that
+//! recovery appends late is told like any other, and where a reader stands is one number.
 
-use std::{collections::BTreeSet, time::Duration};
+use crate::{ids::IssuanceId, ledger::StoreError, log::LogStore};
 
-use crate::{
-    Timestamp,
-    ids::IssuanceId,
-    ledger::{Ledger, StoreError},
-};
-
-/// How long after its id a record may appear and still be seen: longer than the longest mint, its margin and the time
-/// until another replica takes it over. What a broker that was away for longer recovers is not followed.
-pub const LATE: Duration = Duration::from_secs(120);
-/// Most records appear so soon; further back is looked now and then.
-const SOON: Duration = Duration::from_secs(10);
-/// One look in so many goes back all the way.
-const THOROUGH: u32 = 16;
-/// Ids that are read at once.
-const BATCH: u32 = 1000;
+/// Records that are read at once.
+const BATCH: u32 = 100;
+/// Records that may wait for their index when somebody begins to follow; the integrator takes no more at once.
+const WAITING: u32 = 512;
 
 /// Where a reader stands.
 #[derive(Debug)]
 pub struct Follower {
-    seen: BTreeSet<IssuanceId>,
-    /// What is not newer than this was caught up with, unless it appears late.
-    reached: IssuanceId,
-    looks: u32,
+    /// Index of the record that is told next.
+    next: u64,
+    /// Records that were there before, and have their index later.
+    passed_over: Vec<IssuanceId>,
 }
 
 impl Follower {
     /// From now on: what is there is not told.
-    pub async fn from_now(ledger: &dyn Ledger, now: Timestamp) -> Result<Self, StoreError> {
-        let mut follower = Self::after(IssuanceId::first_at(now));
-        while follower.batch(ledger, now).await?.1 {}
-        Ok(follower)
+    pub async fn from_now(log: &dyn LogStore) -> Result<Self, StoreError> {
+        let next = log.tree().await?.size;
+        let waiting = log.waiting(next, WAITING).await?;
+        Ok(Self {
+            next,
+            passed_over: waiting.into_iter().map(|record| record.id).collect(),
+        })
     }
 
-    /// From a record on that was told before. What appeared up to [`LATE`] before it is told again: what came late there
-    /// may not have been told.
-    pub fn after(id: IssuanceId) -> Self {
-        Self {
-            seen: BTreeSet::new(),
-            reached: IssuanceId::first_at(id.time() - LATE),
-            looks: 0,
-        }
+    /// Behind a record that was told before; `None` where no record with an index has that id.
+    pub async fn after(log: &dyn LogStore, id: IssuanceId) -> Result<Option<Self>, StoreError> {
+        let index = log.index_of(id).await?;
+        Ok(index.map(|index| Self {
+            next: index + 1,
+            passed_over: Vec::new(),
+        }))
     }
 
-    /// Ids of records that were not seen before, those that came late the last; of many the first, and then it may be
-    /// looked again at once. Nothing where there is nothing new.
-    pub async fn look(&mut self, ledger: &dyn Ledger, now: Timestamp) -> Result<Vec<IssuanceId>, StoreError> {
-        let (mut new, more) = self.batch(ledger, now).await?;
-        if more {
-            return Ok(new);
+    /// Ids of the records that come next, of many the first; `None` where nothing is new.
+    pub async fn look(&mut self, log: &dyn LogStore) -> Result<Option<Vec<IssuanceId>>, StoreError> {
+        let leaves = log.leaves(self.next, BATCH).await?;
+        if leaves.is_empty() {
+            return Ok(None);
         }
-        self.looks = self.looks.wrapping_add(1);
-        let back = if self.looks.is_multiple_of(THOROUGH) {
-            LATE
-        } else {
-            SOON
-        };
-        let mut from = IssuanceId::first_at(now - back);
-        loop {
-            let ids = ledger.ids_after(from, BATCH).await?;
-            new.extend(ids.iter().filter(|id| self.seen.insert(**id)));
-            match ids.last() {
-                Some(last) if ids.len() == BATCH as usize && new.len() < BATCH as usize => from = *last,
-                _ => break,
-            }
-        }
-        self.seen = self.seen.split_off(&IssuanceId::first_at(now - 2 * LATE));
-        Ok(new)
-    }
-
-    /// The next ones in the order of their ids, and whether there may be more.
-    async fn batch(&mut self, ledger: &dyn Ledger, now: Timestamp) -> Result<(Vec<IssuanceId>, bool), StoreError> {
-        let ids = ledger.ids_after(self.reached, BATCH).await?;
-        if let Some(last) = ids.last() {
-            self.reached = *last;
-        }
-        let recent = IssuanceId::first_at(now - 2 * LATE);
-        let more = ids.len() == BATCH as usize;
-        let mut new = ids;
-        new.retain(|id| *id < recent || self.seen.insert(*id));
-        Ok((new, more))
+        self.next += leaves.len() as u64;
+        let mut ids: Vec<_> = leaves.into_iter().map(|leaf| leaf.record.id).collect();
+        ids.retain(|id| !self.passed_over.contains(id));
+        Ok(Some(ids))
     }
 }

@@ -21,7 +21,7 @@ mod tests;
 use crate::Timestamp;
 
 pub use fields::{Field, NAMES};
-pub use follow::{Follower, LATE};
+pub use follow::Follower;
 pub use scope::{Scope, readable, stands};
 pub use search::{EXAMINED, Found, search};
 

@@ -222,8 +222,17 @@ fn req_153_nothing_of_the_clear_text_stands_in_the_leaf() {
 }
 
 #[test]
-fn req_151_a_record_over_60_kib_is_an_error() {
+fn req_151_attack_197_a_record_over_60_kib_is_an_error() {
     let mut draft = issued();
     draft.facts.rules = vec!["r".repeat(MAX_LEAF)];
     assert_eq!(draft.seal(Outcome::Issued, None, &Sevens), Err(TooLong));
+    // A tile of entries has two bytes for the length of each.
+    assert!(u16::try_from(MAX_LEAF).is_ok());
+    let bare = issued().seal(Outcome::Issued, None, &Sevens).expect("short").leaf.len();
+    for (more, fits) in [(0, true), (1, false)] {
+        let mut draft = issued();
+        let rule = draft.facts.rules.first_mut().expect("a rule");
+        rule.push_str(&"r".repeat(MAX_LEAF - bare + more));
+        assert_eq!(draft.seal(Outcome::Issued, None, &Sevens).is_ok(), fits, "{more} above");
+    }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const MOST: u64 = 600;
 
-fn leaf(index: u64) -> Vec<u8> {
+pub(crate) fn leaf(index: u64) -> Vec<u8> {
     format!("leaf {index}").into_bytes()
 }
 
@@ -24,7 +24,7 @@ fn root_by_definition(leaves: &[Hash]) -> Hash {
 }
 
 /// A tree of that size, grown in steps, with all its tiles; and its roots at each size.
-fn grown(size: u64, step: u64) -> (Tiles, Vec<Hash>) {
+pub(crate) fn grown(size: u64, step: u64) -> (Tiles, Vec<Hash>) {
     let mut kept = std::collections::BTreeMap::new();
     let (mut at, mut roots) = (0, vec![EMPTY_HASH]);
     while at < size {

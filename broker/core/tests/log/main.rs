@@ -4,5 +4,6 @@
 
 mod deaths;
 mod laws;
+mod peers;
 mod restores;
 mod world;

@@ -1,4 +1,6 @@
-//! `procura log export`: the whole log as JSON Lines that anybody can verify.
+//! `procura log export`: the whole log as JSON Lines that anybody can verify, or as a table.
+
+mod table;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -37,24 +39,38 @@ enum Format {
     /// JSON Lines with every record's leaf, for `procura log verify`
     #[default]
     Jsonl,
+    /// A table of all records in the order of their indexes, for a spreadsheet; nothing that could be verified
+    Csv,
 }
 
 /// Writes it.
 pub(crate) async fn run(command: Export) -> Result<(), Failure> {
-    let Format::Jsonl = command.format;
     let part = command.out.with_added_extension("part");
     let failed = |error: std::io::Error| Failure::usage(format!("{}: {error}", part.display()));
-    let (mut file, from) = resume(&part).map_err(failed)?;
-    let from = [("from", Some(from.to_string()))];
-    let mut export = command.connection.open()?.pieces("/log/export", &from, None).await?;
+    let mut file = open(&part).map_err(failed)?;
+    let from = match command.format {
+        Format::Jsonl => resume(&mut file),
+        Format::Csv => table::resume(&mut file),
+    };
+    let from = from.map_err(failed)?;
+    let format = match command.format {
+        Format::Jsonl => "jsonl",
+        Format::Csv => "csv",
+    };
+    let query = [("from", Some(from.to_string())), ("format", Some(format.to_owned()))];
+    let mut export = command.connection.open()?.pieces("/log/export", &query, None).await?;
     let progress = Progress::unknown();
     while let Some(bytes) = export.chunk().await.map_err(away)? {
         file.write_all(&bytes).map_err(failed)?;
         progress.add(bytes.len());
     }
     file.sync_all().map_err(failed)?;
-    // The last line is the checkpoint, or the broker went away on the way to it.
-    if !ends_with_checkpoint(&mut file).map_err(failed)? {
+    // The last line is the checkpoint, or the broker went away on the way to it. A table ends with its answer.
+    let whole = match command.format {
+        Format::Jsonl => ends_with_checkpoint(&mut file).map_err(failed)?,
+        Format::Csv => true,
+    };
+    if !whole {
         return Err(Failure::found(format!(
             "the broker ended the export early; the same command goes on from {}",
             part.display()
@@ -65,16 +81,19 @@ pub(crate) async fn run(command: Export) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The file, cut behind its last whole line, and the index of the record that is next.
-fn resume(part: &Path) -> std::io::Result<(File, u64)> {
-    let mut file = OpenOptions::new()
+fn open(part: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
         .create(true)
         .read(true)
         .write(true)
         .truncate(false)
         .mode(0o600)
-        .open(part)?;
-    let (begin, tail) = tail(&mut file)?;
+        .open(part)
+}
+
+/// Cuts the file behind its last whole line; answers the index of the record that is next.
+fn resume(file: &mut File) -> std::io::Result<u64> {
+    let (begin, tail) = tail(file)?;
     let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let next = tail[..whole]
         .split_inclusive(|byte| *byte == b'\n')
@@ -87,7 +106,7 @@ fn resume(part: &Path) -> std::io::Result<(File, u64)> {
     let end = if next.is_some() { begin + whole as u64 } else { 0 };
     file.set_len(end)?;
     file.seek(SeekFrom::Start(end))?;
-    Ok((file, next.unwrap_or_default()))
+    Ok(next.unwrap_or_default())
 }
 
 fn ends_with_checkpoint(file: &mut File) -> std::io::Result<bool> {

@@ -4,6 +4,7 @@ mod api;
 mod exchange;
 mod export;
 mod failure;
+mod kept;
 pub(crate) mod keys;
 mod leases;
 mod policy;

@@ -1,7 +1,6 @@
 //! `procura log tail`, and answers that come in pieces.
 
 use std::{
-    collections::VecDeque,
     io::{self, IsTerminal, Write as _},
     time::Duration,
 };
@@ -22,8 +21,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 const TRIES: u32 = 30;
 /// A broker that follows its log says something more often than this.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Ids that are remembered: after a break some records come again.
-const REMEMBERED: usize = 10_000;
 
 /// `procura log tail`
 #[derive(Debug, clap::Args)]
@@ -36,31 +33,13 @@ pub(crate) struct Tail {
     output: Output,
 }
 
-/// What was shown.
-#[derive(Default)]
-struct Shown(VecDeque<String>);
-
-impl Shown {
-    /// Whether it was not there yet.
-    fn add(&mut self, id: &str) -> bool {
-        if self.0.iter().rev().any(|shown| shown == id) {
-            return false;
-        }
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
-        }
-        self.0.push_back(id.to_owned());
-        true
-    }
-}
-
 impl Tail {
     /// Follows the log; what breaks off is gone on with.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let api = self.output.connection.open()?;
-        let (mut shown, mut vain) = (Shown::default(), 0);
+        let (mut last, mut vain) = (None, 0);
         loop {
-            match self.follow(&api, &mut shown).await {
+            match self.follow(&api, &mut last).await {
                 Ok(()) => vain = 0,
                 Err(Failure::Away(_)) if vain < TRIES => vain += 1,
                 Err(failure) => return Err(failure),
@@ -70,9 +49,8 @@ impl Tail {
     }
 
     /// Until the answer ends, however it does.
-    async fn follow(&self, api: &Api, shown: &mut Shown) -> Result<(), Failure> {
+    async fn follow(&self, api: &Api, last: &mut Option<String>) -> Result<(), Failure> {
         let query = [("q", self.filter.clone())];
-        let last = shown.0.back().cloned();
         let mut answer = api.pieces("/issuances/stream", &query, last.as_deref()).await?;
         let mut text = Vec::new();
         while let Ok(Ok(Some(piece))) = tokio::time::timeout(SILENCE, answer.chunk()).await {
@@ -80,17 +58,15 @@ impl Tail {
             while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
                 let event: Vec<u8> = text.drain(..end + 2).collect();
                 if let Some(record) = record(&event) {
-                    self.show(&record, shown);
+                    self.show(&record);
+                    *last = record["id"].as_str().map(str::to_owned);
                 }
             }
         }
         Ok(())
     }
 
-    fn show(&self, record: &Value, shown: &mut Shown) {
-        if !record["id"].as_str().is_some_and(|id| shown.add(id)) {
-            return;
-        }
+    fn show(&self, record: &Value) {
         if self.output.json {
             print::line(steady(&record.to_string()));
         } else {
@@ -147,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_shown_once_in_a_line_of_its_own() {
+    fn a_record_is_shown_in_a_line_of_its_own() {
         let event = json!({
             "id": "1", "at": "2026-11-20T09:00:00Z", "event": "exchange", "outcome": "refused", "grants": ["a", "b"],
             "tool": "x\n2026-11-20T09:00:00Z  forged\u{1b}[2J\u{202e}", "reason": null,
@@ -158,7 +134,5 @@ mod tests {
             r"2026-11-20T09:00:00Z  1  exchange  refused  x\u{a}2026-11-20T09:00:00Z  forged\u{1b}[2J\u{202e}  a, b"
         );
         assert_eq!(record(b": the log is followed\n\n"), None);
-        let mut shown = Shown::default();
-        assert_eq!(["1", "2", "1"].map(|id| shown.add(id)), [true, true, false]);
     }
 }

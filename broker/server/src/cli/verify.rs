@@ -1,7 +1,7 @@
 //! `procura log verify`: an export, or the live log, recomputed from its first record to its last checkpoint.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Read,
     num::NonZero,
     path::{Path, PathBuf},
@@ -9,8 +9,8 @@ use std::{
 };
 
 use procura_core::{
-    archive::{self, Found, Walk},
-    log::{Hash, Head, Statement},
+    archive::{self, Found, Kept, Walk},
+    log::{Hash, Statement},
 };
 use procura_wire::Digest;
 use serde_json::json;
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{
     Failure,
     api::{Connection, away},
+    kept,
     progress::Progress,
 };
 use crate::notary::Verifiers;
@@ -32,8 +33,9 @@ const MAX_LINE: usize = 1 << 20;
 pub(crate) struct Verify {
     /// What `procura log export` wrote; without it the log of the broker is read
     file: Option<PathBuf>,
-    /// A checkpoint that you kept, or the anchor's file with all of them: finds what was cut off at the end
-    #[arg(long, value_name = "FILE")]
+    /// A checkpoint that you kept, the anchor's file, or a folder with the objects of its bucket: finds what was cut off at
+    /// the end, and follows the links from earlier epochs
+    #[arg(long, value_name = "PATH")]
     against: Option<PathBuf>,
     /// The log's public keys, one a line as `/log/keys` has them; without them nobody looks whose signatures they are
     #[arg(long = "key", value_name = "VKEY")]
@@ -53,15 +55,15 @@ pub(crate) async fn run(command: Verify) -> Result<(), Failure> {
         .flat_map(|given| given.lines().map(str::to_owned))
         .collect();
     let verifiers = Verifiers::parse(&keys).map_err(Failure::usage)?;
-    let kept = match &command.against {
-        Some(path) => kept(path, &verifiers)?,
-        None => Vec::new(),
+    let (kept, against) = match &command.against {
+        Some(path) => kept::read(path, &verifiers)?,
+        None => (Kept::default(), 0),
     };
     let mut report = Report {
-        against: kept.len(),
+        against,
         signatures: !command.keys.is_empty(),
         verifying: Verifying {
-            walk: Walk::against(kept.into_iter().map(|head| (head.size, digest(&head))).collect()),
+            walk: Walk::against(kept),
             waiting: Vec::new(),
             verifiers,
         },
@@ -108,37 +110,6 @@ async fn live(connection: &Connection, verifying: &mut Verifying) -> Result<Resu
     Ok(verifying.feed(&gathered).and_then(|()| verifying.end()))
 }
 
-/// The checkpoints of a file, as far as they are of the last epoch in it: those before are of another log.
-fn kept(path: &Path, verifiers: &Verifiers) -> Result<Vec<Head>, Failure> {
-    let failed = |problem: String| Failure::usage(format!("{}: {problem}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let mut heads: Vec<Head> = Vec::new();
-    for note in notes(&text).map_err(|error| failed(error.to_string()))? {
-        let statement = Statement::parse_unverified(&note).map_err(|error| failed(error.to_string()))?;
-        verifiers.open(&statement.head().origin, &note).map_err(failed)?;
-        if let Statement::Checkpoint(head) = statement {
-            heads.push(head);
-        }
-    }
-    let Some(last) = heads.last().map(|head| head.origin.clone()) else {
-        return Err(failed("there is no checkpoint in it".to_owned()));
-    };
-    heads.retain(|head| head.origin == last);
-    Ok(heads)
-}
-
-/// The notes of an anchor's file, a JSON text on each line; or one note as it is.
-fn notes(text: &str) -> Result<Vec<String>, serde_json::Error> {
-    match text.starts_with('"') {
-        true => text.lines().map(serde_json::from_str).collect(),
-        false => Ok(vec![text.to_owned()]),
-    }
-}
-
-fn digest(head: &Head) -> Digest {
-    Digest::from_bytes(head.root.0)
-}
-
 /// A walk that is fed with whatever pieces come.
 struct Verifying {
     walk: Walk,
@@ -177,7 +148,7 @@ impl Verifying {
                 Ok(Statement::Checkpoint(head)) if head.origin == origin => head,
                 _ => return Err(format!("it is no checkpoint of {origin}")),
             };
-            Ok((head.size, digest(&head)))
+            Ok((head.size, Digest::from_bytes(head.root.0)))
         };
         thread::scope(|scope| {
             let read = |part: &[&[u8]]| part.iter().map(|line| archive::read(line)).collect::<Vec<_>>();
@@ -217,7 +188,8 @@ impl Report {
             let report = json!({
                 "verified": found.is_none(), "records": walk.records(), "root": root, "origin": walk.origin(),
                 "erased": walk.erased(), "checkpoints": walk.checkpoints(), "kept_checkpoints": self.against,
-                "signatures_checked": self.signatures, "truncation_checked": self.against > 0, "found": found,
+                "extended": walk.extended(), "given_up": walk.given_up(), "signatures_checked": self.signatures,
+                "truncation_checked": walk.extended() > 0, "found": found,
             });
             println!("{report:#}");
         } else if self.found.is_none() {
@@ -229,9 +201,18 @@ impl Report {
             if !self.signatures {
                 println!("whose signatures these are was not checked: give the log's public key with --key");
             }
-            match self.against {
-                0 => println!("truncation was not checked: give a checkpoint that you kept with --against"),
-                count => println!("it extends {count} kept checkpoints"),
+            match (self.against, walk.extended()) {
+                (0, _) => println!("truncation was not checked: give a checkpoint that you kept with --against"),
+                (_, 0) => {
+                    println!("truncation was not checked: every kept checkpoint is of an epoch that was given up")
+                }
+                (_, count) => println!("it extends {count} kept heads"),
+            }
+            if walk.given_up() > 0 {
+                println!(
+                    "{} kept heads are of records that a restore lost, as an operator acknowledged by a signed link",
+                    walk.given_up()
+                );
             }
         }
         match self.found {

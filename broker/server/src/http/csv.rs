@@ -39,23 +39,43 @@ pub(super) fn head() -> Vec<u8> {
     written(writer)
 }
 
+/// The first line where each record has its leaf index before it.
+pub(super) fn indexed_head() -> Vec<u8> {
+    let mut writer = writer();
+    let _ = writer.write_record(["index"].into_iter().chain(COLUMNS));
+    written(writer)
+}
+
 /// A line for each record.
 pub(super) fn rows(records: &[Stored]) -> Vec<u8> {
     let mut writer = writer();
     for record in records {
-        let view = views::record(record);
-        let parse = |text: &Value| {
-            let parsed = text.as_str().map(serde_json::from_str::<Value>);
-            parsed.and_then(Result::ok).unwrap_or_default()
-        };
-        let places = [parse(&view["leaf"]), parse(&view["clear"])];
-        let cell = |column: &&str| match view.get(*column) {
-            Some(value) => shown(value),
-            None => places.iter().map(|place| shown(&place[*column])).collect(),
-        };
-        let _ = writer.write_record(COLUMNS.iter().map(|column| safe(cell(column))));
+        let _ = writer.write_record(cells(record));
     }
     written(writer)
+}
+
+/// A line for each record, the first of which has that leaf index.
+pub(super) fn indexed_rows(first: u64, records: &[Stored]) -> Vec<u8> {
+    let mut writer = writer();
+    for (index, record) in (first..).zip(records) {
+        let _ = writer.write_record([index.to_string()].into_iter().chain(cells(record)));
+    }
+    written(writer)
+}
+
+fn cells(record: &Stored) -> Vec<String> {
+    let view = views::record(record);
+    let parse = |text: &Value| {
+        let parsed = text.as_str().map(serde_json::from_str::<Value>);
+        parsed.and_then(Result::ok).unwrap_or_default()
+    };
+    let places = [parse(&view["leaf"]), parse(&view["clear"])];
+    let cell = |column: &&str| match view.get(*column) {
+        Some(value) => shown(value),
+        None => places.iter().map(|place| shown(&place[*column])).collect(),
+    };
+    COLUMNS.iter().map(|column| safe(cell(column))).collect()
 }
 
 fn writer() -> Writer<Vec<u8>> {
@@ -139,6 +159,18 @@ mod tests {
         at,id,event,outcome,reason,subject,actor,server,tool,tool_call,target,grants,params,rules,session,about,until,revoked,source_version,address,bundle,trace_id
         2026-11-20T09:00:00Z,01a1f82f-1e80-7000-8000-000000000000,use,reported,,corp/alice,,,list,,db,read write,"{""x"":""list""}",a b,,,,,,192.0.2.7,,0af7
         "#);
+    }
+
+    #[test]
+    fn an_indexed_line_begins_with_the_index_and_is_the_same_otherwise() {
+        let record = record("=list");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        assert_eq!(text(indexed_head()), format!("index,{}", text(head())));
+        let rows = [&record, &record].map(|record| text(rows(std::slice::from_ref(record))));
+        assert_eq!(
+            text(indexed_rows(41, &[record.clone(), record.clone()])),
+            format!("41,{}42,{}", rows[0], rows[1])
+        );
     }
 
     #[test]

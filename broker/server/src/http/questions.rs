@@ -6,6 +6,7 @@ use axum::{extract::RawQuery, http::HeaderMap, response::Response};
 use procura_core::{
     ids::IssuanceId,
     ledger::{Page, StoreError, Stored},
+    log::LogStore,
     operator::Operator,
     ports::Ports,
     query::{Expr, Follower, Found, Scope, readable, search, stands},
@@ -109,20 +110,18 @@ pub(crate) async fn stream(door: Door, headers: HeaderMap, RawQuery(query): RawQ
         let read = read.and_then(|query| query.stream(now));
         let target = read.as_ref().ok().and_then(|expr| expr.bounds().target);
         readable(&ports, &operator, target.as_ref())?;
-        let (expr, last) = (read?, last_event(&headers)?);
-        let follower = match last {
-            Some(id) => Follower::after(id),
-            None => Follower::from_now(&*ports.ledger, now).await.map_err(unavailable)?,
-        };
+        let expr = read?;
         let reader = Reader {
             ports,
             operator,
             expr,
             target,
         };
+        let log = Arc::clone(&door.app.log.store);
+        let follower = reader.follower(&*log, last_event(&headers)?).await?;
         let work = async move |outlet: Outlet| {
             // It has no end of its own: whoever follows comes again, and is told where that is refused.
-            let _ = reader.follow(&outlet, follower).await;
+            let _ = reader.follow(&outlet, &*log, follower).await;
             outlet.end().await;
         };
         Ok(door.app.streams.answer("text/event-stream", work)?)
@@ -174,15 +173,28 @@ impl Reader {
         Ok(())
     }
 
-    async fn follow(&self, outlet: &Outlet, mut follower: Follower) -> Result<(), Cut> {
+    /// Where it begins: now, or behind the record that was seen last. Of one that the reader may not see nothing is told,
+    /// not even whether it exists.
+    async fn follower(&self, log: &dyn LogStore, last: Option<IssuanceId>) -> Result<Follower, Refusal> {
+        let Some(id) = last else {
+            return Follower::from_now(log).await.map_err(unavailable);
+        };
+        let scope = readable(&self.ports, &self.operator, self.target.as_ref())?;
+        let record = self.ports.ledger.record(id).await.map_err(unavailable)?;
+        record.filter(|record| scope.covers(record)).ok_or(Reason::V1NotFound)?;
+        let follower = Follower::after(log, id).await.map_err(unavailable)?;
+        Ok(follower.ok_or(Reason::V1NotFound)?)
+    }
+
+    async fn follow(&self, outlet: &Outlet, log: &dyn LogStore, mut follower: Follower) -> Result<(), Cut> {
         let ledger = &*self.ports.ledger;
         let mut quiet = KEEP_ALIVE;
         loop {
             let scope = self.scope()?;
-            let now = self.ports.now().map_err(|_| Cut)?;
-            let ids = follower.look(ledger, now).await.map_err(cut)?;
-            for id in &ids {
-                let record = ledger.record(*id).await.map_err(cut)?;
+            let next = follower.look(log).await.map_err(cut)?;
+            let nothing_new = next.is_none();
+            for id in next.unwrap_or_default() {
+                let record = ledger.record(id).await.map_err(cut)?;
                 let passes = |record: &Stored| scope.covers(record) && self.expr.matches(record);
                 if let Some(record) = record.filter(passes) {
                     outlet
@@ -195,7 +207,7 @@ impl Reader {
                 outlet.send(": the log is followed\n\n").await?;
                 quiet = 0;
             }
-            if ids.is_empty() {
+            if nothing_new {
                 outlet.pause(LOOK).await?;
                 quiet += 1;
             }

@@ -14,6 +14,7 @@ use procura_core::{
     ids::ReplicaId,
     log::{self, Log},
     ports::Clock,
+    query::Follower,
 };
 
 use super::*;
@@ -87,6 +88,44 @@ async fn replicas_that_take_the_lease_from_each_other_all_the_time_make_one_tree
     let sizes = assert_one_tree(&anchor.notes(), &leaves);
     assert_eq!(sizes.last(), Some(&300));
     assert!(sizes.windows(2).all(|pair| pair[0] < pair[1]), "{sizes:?}");
+}
+
+/// Publishes what there is, once.
+async fn publish(database: &Database) {
+    let anchor = Arc::new(MemoryAnchor::new(Arc::new(Faults::default())));
+    let id = ReplicaId::new(at(0), &CountingEntropy::default());
+    let replica = Arc::clone(&database.ledger) as _;
+    let log = Log::new(
+        Arc::new(Racing::default()),
+        replica,
+        anchor,
+        Arc::new(MemoryNotary::default()),
+        id,
+    );
+    log::run(Arc::new(log), Box::pin(async {})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_commits_behind_others_is_followed() {
+    let database = database().await;
+    let log: &dyn LogStore = &*database.ledger;
+    log.begin("here/procura/1".to_owned()).await.expect("begun");
+    let mut follower = Follower::from_now(log).await.expect("read");
+    let (early, later) = (entry(1), entry(2));
+    let mut other = database.connection().await;
+    let insert =
+        "INSERT INTO record (id, leaf, event, outcome, at, grants) VALUES ($1, '{}', 'use', 'reported', 0, ' ')";
+    sqlx::query("BEGIN").execute(&mut other).await.expect("begun");
+    let insert = sqlx::query(insert).bind(early.id.0);
+    insert.execute(&mut other).await.expect("inserted, not committed");
+    let appended = database.ledger.append(later.clone(), Conditions::default()).await;
+    appended.expect("appended");
+    publish(&database).await;
+    assert_eq!(follower.look(log).await, Ok(Some(vec![later.id])));
+    assert_eq!(follower.look(log).await, Ok(None));
+    sqlx::query("COMMIT").execute(&mut other).await.expect("committed");
+    publish(&database).await;
+    assert_eq!(follower.look(log).await, Ok(Some(vec![early.id])));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -253,14 +253,6 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    fn ids_after(&self, id: IssuanceId, limit: u32) -> BoxFuture<'_, Result<Vec<IssuanceId>, StoreError>> {
-        Box::pin(async move {
-            let state = self.read();
-            let ids = state.records.keys().filter(|other| **other > id);
-            Ok(ids.take(limit as usize).copied().collect())
-        })
-    }
-
     fn sessions(
         &self,
         filter: SessionFilter,

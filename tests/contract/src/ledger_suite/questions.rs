@@ -1,13 +1,10 @@
 //! Questions to the log, and following it.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use procura_core::{
-    Timestamp,
     ids::IssuanceId,
     ledger::{Conditions, Entry, Event, Filter, Ledger, Outcome, Page},
-    query::{EXAMINED, Expr, Follower, LATE, Scope, search},
+    query::{EXAMINED, Expr, Scope, search},
 };
 
 use super::{LedgerUnderTest, sample::*};
@@ -174,51 +171,4 @@ pub async fn a_walk_ends_after_so_many_records(store: &mut impl LedgerUnderTest)
     };
     assert_eq!(floor(late.clone(), None, 10).await, Some(entries[390].id));
     assert_eq!(floor(late, None, 11).await, None);
-}
-
-/// Records that appear behind ones that were seen are told too, each once.
-pub async fn a_record_that_appears_late_is_followed(store: &mut impl LedgerUnderTest) {
-    let ledger = store.ledger();
-    let now = |second: i64| -> Timestamp { at(1000 + second) };
-    let before = entry(995);
-    append(&*ledger, &before).await;
-    let mut follower = Follower::from_now(&*ledger, now(0)).await.expect("read");
-    let mut told = Vec::new();
-    let steps = [(1, 1), (2, -3), (3, 3), (4, -50), (5, 5), (6, 2)];
-    let mut expected = Vec::new();
-    for (second, of) in steps {
-        let entry = entry(1000 + of);
-        append(&*ledger, &entry).await;
-        expected.push(entry.id);
-        told.extend(follower.look(&*ledger, now(second)).await.expect("read"));
-    }
-    for _ in 0..20 {
-        told.extend(follower.look(&*ledger, now(7)).await.expect("read"));
-    }
-    let mut sorted = told.clone();
-    sorted.sort();
-    expected.sort();
-    assert_eq!(sorted, expected, "each once, {} was there before", before.id);
-}
-
-/// After a break nothing is missing; of the last while before it something may come again.
-pub async fn following_goes_on_behind_the_record_that_was_told_last(store: &mut impl LedgerUnderTest) {
-    let ledger = store.ledger();
-    let late = i64::try_from(LATE.as_secs()).expect("seconds");
-    let entries: Vec<Entry> = (0..8).map(|n| entry(n * late / 2)).collect();
-    for entry in &entries {
-        append(&*ledger, entry).await;
-    }
-    let mut follower = Follower::after(entries[4].id);
-    let mut told = Vec::new();
-    for _ in 0..3 {
-        told.extend(
-            follower
-                .look(&*ledger, at(4 * late) + Duration::from_secs(1))
-                .await
-                .expect("read"),
-        );
-    }
-    let expected: Vec<IssuanceId> = entries[2..].iter().map(|entry| entry.id).collect();
-    assert_eq!(told, expected);
 }

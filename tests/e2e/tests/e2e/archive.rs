@@ -31,6 +31,29 @@ async fn published(broker: &Replica<'_>, least: u64) -> Outcome {
         .await
 }
 
+/// As a table it has the same records, also where it was broken off in between.
+fn is_a_table_too(site: &Site<'_>) -> Outcome {
+    let out = site.path("log.csv");
+    let out = out.to_string_lossy();
+    let export = ["log", "export", "--format", "csv", "--out", &out];
+    assert_eq!(site.procura(&export, "")?.code, Some(0));
+    let whole = fs::read_to_string(&*out)?;
+    let rows: Vec<&str> = whole.split_terminator("\r\n").collect();
+    assert!(
+        rows[0].starts_with("index,at,id,event,outcome,") && rows.len() == 10,
+        "{whole}"
+    );
+    for (index, row) in rows[1..].iter().enumerate() {
+        assert!(row.starts_with(&format!("{index},20")), "{row}");
+    }
+    for kept in [0, 20, whole.len() / 2, whole.len()] {
+        fs::write(format!("{out}.part"), &whole[..kept])?;
+        assert_eq!(site.procura(&export, "")?.code, Some(0));
+        assert_eq!(fs::read_to_string(&*out)?, whole, "gone on with after {kept} bytes");
+    }
+    Ok(())
+}
+
 pub(crate) async fn an_export_is_verified_and_whatever_was_changed_is_named(testbed: &Testbed) -> Outcome {
     for store in [Store::Sqlite, Store::Postgres(testbed.postgres().await?.empty().await?)] {
         let mut site = Site::new(testbed, testbed.postgres().await?.target().await?, &store).await?;
@@ -55,6 +78,8 @@ pub(crate) async fn an_export_is_verified_and_whatever_was_changed_is_named(test
         assert_eq!(site.procura(&["log", "export", "--out", &out], "")?.code, Some(0));
         let whole_again = fs::read_to_string(&*out)?;
         assert_eq!(whole_again.lines().nth(3), whole.lines().nth(3));
+
+        is_a_table_too(&site)?;
 
         let live = site
             .procura(&[&["log", "verify", "--json"], &checked[..]].concat(), "")?

@@ -120,6 +120,7 @@ pub(crate) async fn what_is_shipped_has_no_failpoints(testbed: &Testbed) -> Outc
     let names = POINTS
         .iter()
         .map(|(name, _)| *name)
+        .chain(crate::log_crash::POINTS)
         .chain(["store-fsync", "store-short-queue", "source-short-last-good"])
         .chain(["PROCURA_FAILPOINT"]);
     for name in names {

@@ -12,14 +12,14 @@ use procura_e2e::{
 use procura_wire::Digest;
 use serde_json::Value;
 
-type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// A checkpoint whose signature by one of the keys was verified.
-struct Checkpoint {
-    origin: String,
-    size: u64,
-    root: Hash,
-    note: String,
+pub(crate) struct Checkpoint {
+    pub(crate) origin: String,
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    pub(crate) note: String,
 }
 
 impl Checkpoint {
@@ -91,7 +91,7 @@ async fn checkpoint(broker: &Replica<'_>) -> Result<Checkpoint, Fault> {
 }
 
 /// Waits until everything that was recorded so far is published.
-async fn published(broker: &Replica<'_>, least: u64) -> Result<Checkpoint, Fault> {
+pub(crate) async fn published(broker: &Replica<'_>, least: u64) -> Result<Checkpoint, Fault> {
     broker
         .until(async |broker| {
             let ready = broker.readiness().await?.body;

@@ -23,6 +23,9 @@ mod key_rotation;
 mod kinds;
 mod library;
 mod log;
+mod log_bucket;
+mod log_crash;
+mod log_peers;
 mod mcp;
 mod mtls;
 mod outage;
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         reload::a_renewed_certificate_is_taken_up_and_a_broken_one_is_not,
         questions::a_question_finds_the_same_by_command_and_api_on_both_engines,
         questions::a_reader_of_one_target_is_told_of_no_other,
+        questions::a_reader_of_one_target_follows_no_other,
         questions::whoever_follows_the_log_sees_each_record_and_holds_up_no_end,
         reports::exchanges_are_in_the_blast_radius_of_all_that_they_hang_on,
         reports::the_patch_of_what_is_not_used_leaves_a_bundle_that_loads,
@@ -135,6 +139,10 @@ fn main() -> ExitCode {
         upstream::oidc_provider_issues_to_a_client_that_signs_and_revokes_what_it_can,
         log::every_record_is_under_a_signed_and_anchored_checkpoint_and_proved,
         log::a_store_that_went_back_is_refused_until_an_operator_acknowledges_it,
+        log_bucket::checkpoints_in_a_bucket_outlive_restarts_and_tell_of_a_restore,
+        log_crash::kill_9_between_the_steps_of_the_log_leaves_one_tree_on_sqlite,
+        log_crash::kill_9_between_the_steps_of_the_log_leaves_one_tree_on_postgres,
+        log_peers::sigstore_and_ct_merkle_verify_the_log_as_it_verifies_theirs,
         mcp::every_client_reaches_the_rows_that_only_its_user_may_see,
         mcp::the_mcp_server_wants_a_token_and_says_from_whom,
         mcp::the_log_names_everything_for_the_first_call_and_for_cached_ones,

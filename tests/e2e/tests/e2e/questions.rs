@@ -208,6 +208,57 @@ pub(crate) async fn a_reader_of_one_target_is_told_of_no_other(testbed: &Testbed
     Ok(())
 }
 
+/// Who follows one target sees its records in the order of the tree, goes on behind one of them, and cannot go on behind
+/// one of another target, or tell it from one that does not exist.
+pub(crate) async fn a_reader_of_one_target_follows_no_other(testbed: &Testbed) -> Outcome {
+    let site = site(testbed, &Store::Sqlite).await?;
+    fs::remove_dir_all(site.path("policies/tests"))?;
+    site.amend("policies/rules/operators.cedar", |text| {
+        text.replace("resource\n);\n", EXCEPT)
+    })?;
+    site.seal()?;
+    let broker = site.start().await?;
+    let [rows, token, _] = history(&broker).await?;
+    super::log::published(&broker, 4).await?;
+    let http = trusting(&site.authority.as_ref().ok_or("it speaks TLS")?.certificate)?;
+    let reader = site.operator_with(json!({ "groups": ["support"] }))?;
+    let follow = async |last: &str| {
+        let request = http.get(format!("{}/v1/issuances/stream", site.identifier));
+        let request = request.bearer_auth(&reader).header("Last-Event-ID", last);
+        Ok::<_, Fault>(request.send().await?)
+    };
+    for hidden in [token.as_str(), "01890a5d-ac96-774b-bcce-b302099a8057"] {
+        let refused = follow(hidden).await?;
+        assert_eq!(refused.status(), 404);
+        let body: Value = serde_json::from_str(&refused.text().await?)?;
+        assert_eq!(body["reason"], "v1.not_found");
+    }
+    let mut followed = follow(&rows).await?;
+    assert_eq!(followed.status(), 200);
+    broker
+        .exchange_at("alice", "api", "read-tickets")
+        .await?
+        .expect_status(200)?;
+    let last = broker.exchange("alice").await?.expect_status(200)?;
+    let last = format!("id: {}\n", last.text("issuance_id"));
+    let mut text = String::new();
+    let read = async {
+        while !text.contains(&last) {
+            let piece = followed.chunk().await?.ok_or("it ended")?;
+            text.push_str(std::str::from_utf8(&piece)?);
+        }
+        Ok::<_, Fault>(())
+    };
+    tokio::time::timeout(Duration::from_secs(60), read).await??;
+    assert_eq!(text.matches("\ndata: ").count(), 2, "bob's, and the last: {text}");
+    assert!(
+        !text.contains("index") && !text.contains(&token),
+        "nothing tells of others: {text}"
+    );
+    drop(followed);
+    broker.kill().await
+}
+
 pub(crate) async fn whoever_follows_the_log_sees_each_record_and_holds_up_no_end(testbed: &Testbed) -> Outcome {
     let launch = testbed.dev()?;
     let broker = launch.start().await?;
