@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use blast::{BlastRadius, Had, Obtained, Selector, blast_radius};
 pub use live::LiveAt;
 pub use next::Step;
-pub use novel::{Finding, Novel, Span, novel};
+pub use novel::{FINDINGS, Finding, Novel, Span, novel};
 pub use reach::Reach;
 pub use seen::{Life, Seen, seen};
 

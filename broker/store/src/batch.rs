@@ -1,5 +1,7 @@
 //! What one transaction does: single writes in the order of their arrival, then all appends as sets.
 
+use std::time::Duration;
+
 use procura_core::{
     Timestamp,
     ids::IssuanceId,
@@ -19,6 +21,8 @@ use crate::{
 
 /// One-time ids forgotten at once, so that the writer is not kept long.
 pub(crate) const FORGET_AT_ONCE: u64 = 5_000;
+/// After so long a finding is told no more and its digest forgotten: it is outside of what is looked at.
+const ALERT_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A transaction under way.
 pub(crate) struct Batch<'c, D: Db> {
@@ -93,6 +97,8 @@ impl<'c, D: Db> Batch<'c, D> {
                 Answer::Done
             }
             Write::Forget(before) => {
+                self.run(sql::FORGET_ALERTS, vec![(*before - ALERT_LIFE).into()])
+                    .await?;
                 let limit = Arg::Int(FORGET_AT_ONCE.cast_signed());
                 Answer::Forgotten(self.run(sql::FORGET, vec![(*before).into(), limit]).await?)
             }

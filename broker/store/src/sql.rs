@@ -238,6 +238,9 @@ pub(crate) const FORGET: &str = "
     DELETE FROM replay
      WHERE id IN (SELECT id FROM replay WHERE until < $1 LIMIT $2)";
 
+/// What was found so long ago is not found again.
+pub(crate) const FORGET_ALERTS: &str = "DELETE FROM alert WHERE found <= $1";
+
 pub(crate) const COUNTED: &str = "
     SELECT key AS digest, ends, used
       FROM counted

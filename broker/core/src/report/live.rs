@@ -9,11 +9,14 @@ use super::Readers;
 use crate::{
     Timestamp,
     catalogue::Catalogue,
+    ids::IssuanceId,
     ledger::{Event, Filter, Lease, LeaseFilter, LeaseState, Outcome, Page, StoreError, Stored},
 };
 
-/// Most leases and most values that are looked at for each target and state.
-const LIMIT: u32 = 1000;
+/// Leases or records that are read at once.
+const AT_ONCE: u32 = 1000;
+/// How often, for each target and state: more is said to be there and not looked at.
+const PAGES: u32 = 20;
 
 /// What lives at one target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -101,14 +104,39 @@ struct Found {
     more: bool,
 }
 
-const NEWEST: Page = Page {
-    before: None,
-    limit: LIMIT,
-};
+/// The pages that are read, each from where the one before it ended.
+struct Pages {
+    left: u32,
+    page: Page,
+}
+
+impl Pages {
+    fn new() -> Self {
+        let page = Page {
+            before: None,
+            limit: AT_ONCE,
+        };
+        Self { left: PAGES, page }
+    }
+
+    /// Whether another is read after this one, which ended with that id; `Err` where there may be more than is read.
+    fn next(&mut self, count: usize, last: Option<IssuanceId>) -> Result<bool, More> {
+        if count < AT_ONCE as usize {
+            return Ok(false);
+        }
+        self.page.before = last;
+        self.left -= 1;
+        if self.left == 0 { Err(More) } else { Ok(true) }
+    }
+}
+
+/// There may be more.
+struct More;
 
 impl Found {
-    fn full(&mut self, count: usize) {
-        self.more |= u32::try_from(count).is_ok_and(|count| count >= LIMIT);
+    fn goes_on(&mut self, next: Result<bool, More>) -> bool {
+        self.more |= next.is_err();
+        next.unwrap_or(false)
     }
 
     async fn leases(
@@ -127,21 +155,25 @@ impl Found {
             state: Some(state),
         };
         let ledger = &readers.ports.ledger;
-        let leases = ledger.leases(filter, NEWEST).await?;
-        self.full(leases.len());
-        for lease in leases {
-            let fits = match &living.leaf {
-                None => true,
-                Some(test) => ledger
-                    .record(lease.id)
-                    .await?
-                    .is_some_and(|stored| test.fits(&leaf(&stored))),
-            };
-            if fits {
-                self.lease(&lease);
+        let mut pages = Pages::new();
+        loop {
+            let leases = ledger.leases(filter.clone(), pages.page).await?;
+            for lease in &leases {
+                let fits = match &living.leaf {
+                    None => true,
+                    Some(test) => ledger
+                        .record(lease.id)
+                        .await?
+                        .is_some_and(|stored| test.fits(&leaf(&stored))),
+                };
+                if fits {
+                    self.lease(lease);
+                }
+            }
+            if !self.goes_on(pages.next(leases.len(), leases.last().map(|lease| lease.id))) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn lease(&mut self, lease: &Lease) {
@@ -171,27 +203,34 @@ impl Found {
             since: Some(oldest(snapshot.judge.catalogue(), self.now)),
             ..Filter::default()
         };
-        let records = readers.ports.ledger.records(filter, NEWEST).await?;
-        self.full(records.len());
-        for stored in records {
-            let index = &stored.index;
-            let leaf = leaf(&stored);
-            let fits = living.leaf.as_ref().is_none_or(|test| test.fits(&leaf))
-                && living
-                    .source_version
-                    .as_ref()
-                    .is_none_or(|version| index.source_version.as_ref() == Some(version));
-            let (Some(target), Some(until)) = (&index.target, index.until) else {
-                continue;
-            };
-            // What has a handle has a lease.
-            if fits && until > self.now && leaf.handle.is_none() {
-                let at = self.at(target);
-                at.values += 1;
-                at.until = at.until.max(Some(until));
+        let mut pages = Pages::new();
+        loop {
+            let records = readers.ports.ledger.records(filter.clone(), pages.page).await?;
+            for stored in &records {
+                self.value(living, stored);
+            }
+            if !self.goes_on(pages.next(records.len(), records.last().map(|stored| stored.id))) {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    fn value(&mut self, living: &Living, stored: &Stored) {
+        let (index, leaf) = (&stored.index, leaf(stored));
+        let fits = living.leaf.as_ref().is_none_or(|test| test.fits(&leaf))
+            && living
+                .source_version
+                .as_ref()
+                .is_none_or(|version| index.source_version.as_ref() == Some(version));
+        let (Some(target), Some(until)) = (&index.target, index.until) else {
+            return;
+        };
+        // What has a handle has a lease.
+        if fits && until > self.now && leaf.handle.is_none() {
+            let at = self.at(target);
+            at.values += 1;
+            at.until = at.until.max(Some(until));
+        }
     }
 
     fn at(&mut self, target: &Name) -> &mut LiveAt {

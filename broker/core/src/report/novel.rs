@@ -19,8 +19,8 @@ use crate::{
 
 /// Most combinations that are read of a window and of a baseline.
 const COMBINATIONS: u32 = 50_000;
-/// Most findings.
-const FINDINGS: usize = 200;
+/// Most findings of a report.
+pub const FINDINGS: usize = 200;
 /// A baseline with fewer days that have records says nothing of rates.
 const DAYS_FOR_RATES: usize = 7;
 /// Fewer on a day are no finding, whatever the baseline.
@@ -35,6 +35,8 @@ pub struct Span {
     pub days: u32,
     /// Days of the baseline, before the window; at least 1.
     pub baseline: u32,
+    /// Most findings that are answered, the newest; at least 1.
+    pub most: usize,
 }
 
 /// The answer.
@@ -164,8 +166,8 @@ pub async fn novel(readers: Readers<'_>, span: Span, readable: Option<Vec<Name>>
         }
     }
     look.findings.sort_by_key(|finding| Reverse(finding.last));
-    look.more |= look.findings.len() > FINDINGS;
-    look.findings.truncate(FINDINGS);
+    look.more |= look.findings.len() > span.most;
+    look.findings.truncate(span.most);
     Ok(Novel {
         window: window.begins(),
         baseline: look.baseline.begins(),

@@ -146,13 +146,16 @@ fn what_nobody_used_is_found_and_one_patch_takes_it_out() {
             ("grant", "github/write-issues", true),
             ("grant", "wiki/read-pages", true),
             ("group", "corp/sre", true),
-            ("agent", "triage-bot", true),
+            ("agent", "triage-bot", false),
         ]
     );
     assert_eq!(unused.cases, ["tests/support.toml: sre reads"]);
     let after = applied(&bundle, &unused.patch);
     let again = found(&after, &seen());
-    assert_eq!(shown(&again), [("forbid", "nobody-destroys", false)]);
+    assert_eq!(
+        shown(&again),
+        [("forbid", "nobody-destroys", false), ("agent", "triage-bot", false)]
+    );
     assert_eq!(again.patch, "");
     insta::assert_snapshot!(unused.patch);
 }
@@ -169,24 +172,72 @@ fn places_are_those_of_the_files() {
     assert_eq!(place("tickets/list_issues"), "servers/tickets.toml:5");
 }
 
+/// A permit that leaves an action out by its condition, and one that only a comment names, stay as they are.
+#[test]
+fn a_grant_that_a_used_rule_names_elsewhere_stays() {
+    let except = "permit (principal in Group::\"corp/support\", action in Action::\"issue\", resource == Target::\"github\")\n\
+                  unless { action == Action::\"github/write-issues\" };\n";
+    let noted = "permit (principal in Group::\"corp/support\", action == Action::\"github/read-issues\", resource == \
+                 Target::\"github\")\n// not Action::\"github/write-issues\"\nwhen { context.server == Server::\"tickets\" };\n";
+    for rule in [except, noted] {
+        let rules = format!("{RULES}@id(\"used\")\n{rule}");
+        let bundle = bundle(&[("rules/support.cedar", &rules), ("tests/support.toml", CASES)]);
+        let mut seen = seen();
+        seen.rules.insert("used".to_owned());
+        let unused = found(&bundle, &seen);
+        let of = |idle: &&crate::Idle| idle.name == "github/write-issues";
+        let grant = unused.idle.iter().find(of).expect("found");
+        assert!(
+            !grant.in_patch && grant.why.contains("in a condition or a comment"),
+            "{}",
+            grant.why
+        );
+        assert!(!unused.patch.contains("-@id(\"used\")"), "{}", unused.patch);
+    }
+}
+
+#[test]
+fn who_is_suspended_is_quiet_because_of_that() {
+    let bundle = whole();
+    let suspended: Vec<_> = bundle
+        .files()
+        .map(|(path, bytes)| match path {
+            "agents/triage-bot.toml" | "servers/tickets.toml" => {
+                (path.to_owned(), [b"suspended = true\n", bytes].concat())
+            }
+            _ => (path.to_owned(), bytes.to_vec()),
+        })
+        .filter(|(path, _)| !path.starts_with("tests/"))
+        .collect();
+    let mut seen = seen();
+    seen.servers.clear();
+    let unused = found(&Bundle::of(suspended), &seen);
+    let named = |kind| unused.idle.iter().any(|idle| idle.kind == kind);
+    assert!(!named("agent") && !named("server"), "{unused:?}");
+}
+
 #[test]
 fn what_a_rule_that_stays_names_is_not_taken_out_and_says_why() {
     let rules = format!(
-        "{RULES}@id(\"bot-acts\")\npermit (principal == Agent::\"corp/triage-bot\", action == Action::\"act_for\", resource in \
-         Group::\"corp/support\");\n"
+        "{RULES}@id(\"sre-reads-the-log\")\npermit (principal in Group::\"corp/sre\", action == Action::\"read_log\", \
+         resource);\n"
     );
     let bundle = bundle(&[("rules/support.cedar", &rules), ("tests/support.toml", CASES)]);
     let unused = found(&bundle, &seen());
-    let agent = unused.idle.iter().find(|idle| idle.kind == "agent").expect("found");
+    let group = unused.idle.iter().find(|idle| idle.kind == "group").expect("found");
     assert!(
-        !agent.in_patch && agent.why.contains("rules/support.cedar:"),
+        !group.in_patch && group.why.contains("rules/support.cedar:"),
         "{}",
-        agent.why
+        group.why
     );
     let after = applied(&bundle, &unused.patch);
     assert_eq!(
         shown(&found(&after, &seen())),
-        [("forbid", "nobody-destroys", false), ("agent", "triage-bot", false)]
+        [
+            ("forbid", "nobody-destroys", false),
+            ("group", "corp/sre", false),
+            ("agent", "triage-bot", false)
+        ]
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use cedar_policy::Policy;
+use cedar_policy::{ActionConstraint, Policy};
 
 use super::Files;
 use crate::text;
@@ -19,8 +19,9 @@ pub(super) fn cut_rule(files: &mut Files, id: &str) {
     }
 }
 
-/// Takes an action out of every rule that names it; a permit for nothing else goes.
-/// The error: a forbid names nothing else, and forbids are not taken out.
+/// Takes an action out of every rule that is about it; a permit for nothing else goes.
+/// The error: a forbid is about nothing else, and forbids are not taken out; or a rule names it in another place than
+/// the list of its actions, and says something else without it.
 pub(super) fn cut_action(files: &mut Files, action: &str) -> Result<(), String> {
     let name = format!("Action::{action:?}");
     for (path, source) in rule_files(files) {
@@ -30,14 +31,34 @@ pub(super) fn cut_action(files: &mut Files, action: &str) -> Result<(), String> 
             .find(|place| source[place.clone()].contains(&name))
         {
             let rule = &source[place.clone()];
-            match listed(rule, &name) {
-                Some(range) => source.replace_range(place.start + range.start..place.start + range.end, ""),
-                None if is_permit(rule) => cut(source, place),
-                None => return Err(format!("{path}: a forbid names {name}")),
+            match actions(rule).as_slice() {
+                [only] if only == action && is_permit(rule) => cut(source, place),
+                [only] if only == action => return Err(format!("{path}: a forbid names {name}")),
+                before => {
+                    let without = listed(rule, &name).map(|range| rule[..range.start].to_owned() + &rule[range.end..]);
+                    let after: Vec<_> = before.iter().filter(|id| *id != action).cloned().collect();
+                    let fits =
+                        |new: &String| after.len() < before.len() && actions(new) == after && !new.contains(&name);
+                    let Some(without) = without.filter(fits) else {
+                        return Err(format!("{path}: a rule names {name} in a condition or a comment"));
+                    };
+                    source.replace_range(place, &without);
+                }
             }
         }
     }
     Ok(())
+}
+
+/// The actions that a rule's scope lists, by their ids.
+fn actions(rule: &str) -> Vec<String> {
+    let constraint = Policy::parse(None, rule).map(|policy| policy.action_constraint());
+    let uids = match constraint {
+        Ok(ActionConstraint::Eq(uid)) => vec![uid],
+        Ok(ActionConstraint::In(uids)) => uids,
+        Ok(ActionConstraint::Any) | Err(_) => Vec::new(),
+    };
+    uids.iter().map(|uid| uid.id().unescaped().to_owned()).collect()
 }
 
 fn rule_files(files: &mut Files) -> impl Iterator<Item = (&String, &mut String)> {

@@ -146,23 +146,27 @@ impl Finder<'_> {
     }
 
     fn people(&self) -> Vec<Found> {
-        let file = |kind: &'static str, name: &Name| {
-            let path = format!("{kind}s/{name}.toml");
-            let idle = self.idle(kind, name.to_string(), (path.clone(), ""), "it was not seen");
+        let server = |name: &Name| {
+            let path = format!("servers/{name}.toml");
+            let idle = self.idle("server", name.to_string(), (path.clone(), ""), "it was not seen");
             (idle, Some(Edit::File(path)))
         };
-        let servers = self
-            .catalogue
-            .servers
-            .keys()
-            .filter(|name| !self.seen.servers.contains(name.as_str()));
+        // Without its file an agent's tokens would be a user's: who is suspended would be let in again.
+        let agent = |name: &Name| {
+            let why = "it was not seen; without its file its tokens would be taken for a user's, so it is not proposed";
+            let path = format!("agents/{name}.toml");
+            (self.idle("agent", name.to_string(), (path, ""), why), None)
+        };
+        // What is suspended is quiet because of that.
+        let servers = self.catalogue.servers.iter();
+        let servers = servers.filter(|(name, server)| !server.suspended && !self.seen.servers.contains(name.as_str()));
         let unseen = |(name, agent): &(&Name, &procura_core::catalogue::Agent)| {
             let id = QualifiedId::new(agent.issuer.clone(), name.as_str());
-            !self.seen.principals.contains(&id.to_string())
+            !agent.suspended && !self.seen.principals.contains(&id.to_string())
         };
         let agents = self.catalogue.agents.iter().filter(unseen);
-        let servers = servers.map(|name| file("server", name));
-        servers.chain(agents.map(|(name, _)| file("agent", name))).collect()
+        let servers = servers.map(|(name, _)| server(name));
+        servers.chain(agents.map(|(name, _)| agent(name))).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use procura_core::{
     Timestamp,
     judgement::OperatorAction,
     operator,
-    report::{self, BlastRadius, Readers, Seen, Selector, Span},
+    report::{self, BlastRadius, FINDINGS, Readers, Seen, Selector, Span},
     usage::Day,
 };
 use procura_policy::{Bundle, Idle, Options, Unused};
@@ -167,6 +167,7 @@ fn span(mut query: Query) -> Result<Span, FormFault> {
     let span = Span {
         days: days(&mut query, "days", (1, 90))?,
         baseline: days(&mut query, "baseline", (30, 365))?,
+        most: FINDINGS,
     };
     query.end()?;
     Ok(span)
@@ -213,8 +214,13 @@ mod tests {
     #[test]
     fn spans_are_bounded() {
         let span = |query: &str| Query::read(Some(query)).and_then(span).map_err(|fault| fault.param);
-        assert_eq!(span(""), Ok(Span { days: 1, baseline: 30 }));
-        assert_eq!(span("days=7&baseline=90"), Ok(Span { days: 7, baseline: 90 }));
+        let of = |days, baseline| Span {
+            days,
+            baseline,
+            most: FINDINGS,
+        };
+        assert_eq!(span(""), Ok(of(1, 30)));
+        assert_eq!(span("days=7&baseline=90"), Ok(of(7, 90)));
         assert_eq!(span("days=0"), Err(Some("days")));
         assert_eq!(span("baseline=366"), Err(Some("baseline")));
     }
