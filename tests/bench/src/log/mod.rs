@@ -1,6 +1,7 @@
 //! `cargo xtask campaign log`: what a long log costs. Fills stores through the append path, then asks, exchanges, starts and
 //! verifies on a long one and on a short one.
 
+mod ask;
 mod fill;
 mod growth;
 mod notary;
@@ -28,8 +29,8 @@ use crate::{
     clock::SystemClock,
     issuer::Issuer,
 };
+use ask::{Amount, timed};
 use fill::{Filled, fill};
-use questions::{Amount, timed};
 use records::World;
 use result::Measurements;
 pub(crate) use verify::hash;
@@ -143,15 +144,19 @@ pub(crate) async fn run(options: Options) -> Result<(), Fault> {
     let large = site("large", options.records, &issuer).await?;
     let sites = [&small, &large];
     // A page is full where there are records enough.
-    let full = options.base >= 10_000;
-    let core = timed("core", questions::core(sites, amounts.asked, full)).await?;
+    let least = if options.base < 10_000 {
+        1
+    } else {
+        questions::PAGE as usize
+    };
+    let core = timed("core", ask::core(sites, amounts.asked, least)).await?;
     let started = [
         growth::starts(&small, &mut issuer, amounts.starts).await?,
         growth::starts(&large, &mut issuer, amounts.starts).await?,
     ];
     let (one, other) = (small.prepared.start().await?, large.prepared.start().await?);
     let brokers = [&one, &other];
-    let api = timed("api", questions::api(sites, brokers, amounts.asked, full)).await?;
+    let api = timed("api", ask::api(sites, brokers, amounts.asked, least)).await?;
     let exchanges = growth::exchanges(sites, brokers, &mut issuer, amounts.exchanges)?;
     one.stop()?;
     other.stop()?;

@@ -5,9 +5,9 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 
 use super::{
+    ask::Figures,
     fill::Filled,
     growth::{Exchanges, Started},
-    questions::Figures,
     verify::Verified,
 };
 use crate::{
