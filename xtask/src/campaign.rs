@@ -2,7 +2,7 @@
 //! when the exchange, the stores or undoing change; its results are committed.
 
 use crate::{
-    fuzz, mutants,
+    bench, fuzz, mutants,
     parts::Testbed,
     run::{self, cargo, shown},
     test,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What there is, and how many times where the command line does not say.
-const CAMPAIGNS: [(&str, u32); 6] = [
+const CAMPAIGNS: [(&str, u32); 7] = [
     ("crash", 2000),
     ("rotation", 100),
     ("undo", 10_000),
@@ -18,6 +18,8 @@ const CAMPAIGNS: [(&str, u32); 6] = [
     ("mutants", u32::MAX),
     // Seconds for each target.
     ("fuzz", 600),
+    // Records.
+    ("log", 10_000_000),
 ];
 
 /// A campaign as the command line names it.
@@ -55,6 +57,9 @@ pub(crate) fn run(campaign: &Campaign) -> Result<(), String> {
     if campaign.name == "fuzz" {
         return fuzz::run(campaign.times, campaign.seed);
     }
+    if campaign.name == "log" {
+        return bench::log(campaign.times, campaign.seed);
+    }
     let workspace = Workspace::read()?;
     let result = workspace
         .root
@@ -90,6 +95,7 @@ mod tests {
     fn reads_the_campaigns_command_line() {
         assert_eq!(parse("campaign crash"), Some(("crash", 2000, 1)));
         assert_eq!(parse("campaign fuzz"), Some(("fuzz", 600, 1)));
+        assert_eq!(parse("campaign log --seed=2"), Some(("log", 10_000_000, 2)));
         assert_eq!(parse("campaign rotation --times=7 --seed=3"), Some(("rotation", 7, 3)));
         for wrong in [
             "campaign",

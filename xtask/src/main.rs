@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
        cargo xtask bench
-       cargo xtask campaign crash|rotation|undo|leases|mutants|fuzz [--times=N] [--seed=N]
+       cargo xtask campaign crash|rotation|undo|leases|mutants|fuzz|log [--times=N] [--seed=N]
        cargo xtask requirements
 
   test               installs servers and clients into target/testbed/ and runs every test
@@ -25,6 +25,7 @@ const USAGE: &str = "usage: cargo xtask test [--fast] [--system-packages]
   bench              measures the release build and writes tests/bench/results/COMMIT.json
   campaign           crashes brokers or rotates passwords many times and writes tests/campaigns/results/;
                      mutants takes guards out, all of them or some, and looks whether a case fails;
+                     log fills a store with N records and measures what that costs;
                      fuzz looks N seconds for inputs that break a law of each target of tests/fuzz
   requirements       writes docs/requirements.md: which test shows which rule of the protocols";
 

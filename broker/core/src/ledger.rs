@@ -426,6 +426,8 @@ pub struct Filter {
     pub subject_begin: Option<String>,
     /// The actor.
     pub actor: Option<QualifiedId>,
+    /// The subject's issuer, as the leaf says.
+    pub issuer: Option<Name>,
     /// The server.
     pub server: Option<Name>,
     /// The tool.

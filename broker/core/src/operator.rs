@@ -229,6 +229,7 @@ fn end_entry(
     draft.facts.session = Some(session.id);
     draft.facts.server = Some(session.key.server.clone());
     draft.facts.ended_by = Some(by);
+    draft.facts.issuer = Some(session.key.subject.id().qualifier.clone());
     draft.clear.subject = Some(session.key.subject.clone());
     draft.clear.actor.clone_from(&session.key.actor);
     draft.clear.operator = operator.map(|operator| Principal::clone(&operator.subject.principal));

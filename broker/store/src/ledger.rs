@@ -299,7 +299,7 @@ impl<D: Db> Ledger for Store<D> {
     }
 
     fn records(&self, filter: Filter, page: Page) -> BoxFuture<'_, Result<Vec<Stored>, StoreError>> {
-        Box::pin(self.selected::<RecordRow>(questions::records(&filter, page)))
+        Box::pin(self.selected::<RecordRow>(questions::records::<D>(&filter, page)))
     }
 
     fn floor(
@@ -310,7 +310,7 @@ impl<D: Db> Ledger for Store<D> {
     ) -> BoxFuture<'_, Result<Option<IssuanceId>, StoreError>> {
         Box::pin(async move {
             let ids = self
-                .selected::<IdRow>(questions::floor(&filter, before, records))
+                .selected::<IdRow>(questions::floor::<D>(&filter, before, records))
                 .await?;
             Ok(ids.into_iter().next())
         })

@@ -9,7 +9,7 @@ use procura_core::{
 use uuid::Uuid;
 
 use crate::{
-    db::Arg,
+    db::{Arg, Db},
     reads::{Select, event_word, outcome_word},
     sql::record_columns,
 };
@@ -50,7 +50,7 @@ impl Select {
 }
 
 /// The columns that have an index, in the order of how much they select. The first that is asked for leads.
-fn indexed(filter: &Filter) -> impl Iterator<Item = (&'static str, Arg)> {
+fn indexed<D: Db>(filter: &Filter) -> impl Iterator<Item = (&'static str, Arg)> {
     let id = |id: Uuid| Some(Arg::from(id));
     let text = |text: Option<String>| text.map(Arg::Text);
     let columns = [
@@ -60,12 +60,13 @@ fn indexed(filter: &Filter) -> impl Iterator<Item = (&'static str, Arg)> {
         ("s.actor", text(filter.actor.as_ref().map(ToString::to_string))),
         ("r.target", text(filter.target.as_ref().map(ToString::to_string))),
         ("r.server", text(filter.server.as_ref().map(ToString::to_string))),
+        (D::SQL.issuer, text(filter.issuer.as_ref().map(ToString::to_string))),
     ];
     columns.into_iter().filter_map(|(column, arg)| Some((column, arg?)))
 }
 
-pub(crate) fn records(filter: &Filter, page: Page) -> Select {
-    let mut indexed = indexed(filter);
+pub(crate) fn records<D: Db>(filter: &Filter, page: Page) -> Select {
+    let mut indexed = indexed::<D>(filter);
     let leader = indexed.next();
     let by_person = leader.as_ref().is_some_and(|(column, _)| column.starts_with("s."));
     // The order of a CROSS JOIN is kept by SQLite: the side row's index leads where a person is asked for.
@@ -89,12 +90,12 @@ pub(crate) fn records(filter: &Filter, page: Page) -> Select {
         select.sql.push_str(" AND r.id = s.id");
     }
     if let Some((column, arg)) = leader {
-        select.and(&format!("{column} ="), Some(arg));
+        select.and(&format!("({column}) ="), Some(arg));
     }
     for (column, arg) in indexed {
         // What does not lead hides its index.
         let column = match arg {
-            Arg::Text(_) => format!("({column} || '') ="),
+            Arg::Text(_) => format!("(({column}) || '') ="),
             _ => format!("{column} ="),
         };
         select.and(&column, Some(arg));
@@ -105,8 +106,8 @@ pub(crate) fn records(filter: &Filter, page: Page) -> Select {
 }
 
 /// The last of so many ids, see [`Ledger::floor`](procura_core::ledger::Ledger::floor).
-pub(crate) fn floor(filter: &Filter, before: Option<IssuanceId>, records: u32) -> Select {
-    let leader = indexed(filter).next();
+pub(crate) fn floor<D: Db>(filter: &Filter, before: Option<IssuanceId>, records: u32) -> Select {
+    let leader = indexed::<D>(filter).next();
     let by_person = leader.as_ref().is_some_and(|(column, _)| column.starts_with("s."));
     let (from, id) = match by_person {
         true => ("SELECT s.id FROM side s", "s.id"),
@@ -114,7 +115,7 @@ pub(crate) fn floor(filter: &Filter, before: Option<IssuanceId>, records: u32) -
     };
     let mut select = Select::new(from);
     if let Some((column, arg)) = leader {
-        select.and(&format!("{column} ="), Some(arg));
+        select.and(&format!("({column}) ="), Some(arg));
     }
     select.between(id, filter, before);
     let mut select = select.newest_first(id, 1);
@@ -127,6 +128,7 @@ pub(crate) fn floor(filter: &Filter, before: Option<IssuanceId>, records: u32) -
 mod tests {
     use procura_contract::ledger_suite::sample::{ALL, at, entry, name, qualified, session};
     use procura_core::ledger::{Event, Outcome};
+    use sqlx::Sqlite;
 
     use super::*;
     use crate::reads::tests::plan as plan_of;
@@ -135,13 +137,14 @@ mod tests {
 
     #[tokio::test]
     async fn every_selective_filter_is_answered_by_an_index_in_order() {
-        let tweaks: [(&str, Tweak); 6] = [
+        let tweaks: [(&str, Tweak); 7] = [
             ("side_subject", |f| f.subject = Some(qualified("corp/alice"))),
             ("side_actor", |f| f.actor = Some(qualified("corp/bot"))),
             ("record_session", |f| f.session = Some(session(0).id)),
             ("record_target", |f| f.target = Some(name("github"))),
             ("record_server", |f| f.server = Some(name("tickets"))),
             ("record_about", |f| f.about = Some(entry(0).id)),
+            ("record_issuer", |f| f.issuer = Some(name("corp"))),
         ];
         for (index, tweak) in tweaks {
             let mut filter = Filter {
@@ -150,10 +153,10 @@ mod tests {
                 ..Filter::default()
             };
             tweak(&mut filter);
-            let plan = plan_of(&records(&filter, ALL).sql).await;
+            let plan = plan_of(&records::<Sqlite>(&filter, ALL).sql).await;
             assert!(plan.contains(&format!("INDEX {index} ")), "{index}: {plan}");
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP"), "{index}: {plan}");
-            let plan = plan_of(&floor(&filter, None, 7).sql).await;
+            let plan = plan_of(&floor::<Sqlite>(&filter, None, 7).sql).await;
             assert!(
                 plan.contains(&format!("USING COVERING INDEX {index} ")),
                 "{index}: {plan}"
@@ -176,7 +179,10 @@ mod tests {
                 before: Some(entry(0).id),
                 limit: 50,
             };
-            for select in [records(&filter, page), floor(&filter, page.before, 7)] {
+            for select in [
+                records::<Sqlite>(&filter, page),
+                floor::<Sqlite>(&filter, page.before, 7),
+            ] {
                 let plan = plan_of(&select.sql).await;
                 assert!(plan.starts_with("SEARCH r USING"), "{n}: {plan}");
                 assert!(plan.contains("INDEX sqlite_autoindex_record_1 (id<?)"), "{n}: {plan}");
@@ -193,13 +199,13 @@ mod tests {
             subject: Some(qualified("corp/alice")),
             ..Filter::default()
         };
-        let plan = plan_of(&records(&filter, ALL).sql).await;
+        let plan = plan_of(&records::<Sqlite>(&filter, ALL).sql).await;
         assert!(plan.starts_with("SEARCH s USING INDEX side_subject"), "{plan}");
         let filter = Filter {
             about: Some(entry(0).id),
             ..filter
         };
-        let plan = plan_of(&records(&filter, ALL).sql).await;
+        let plan = plan_of(&records::<Sqlite>(&filter, ALL).sql).await;
         assert!(plan.starts_with("SEARCH r USING INDEX record_about"), "{plan}");
     }
 }

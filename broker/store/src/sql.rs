@@ -57,6 +57,8 @@ pub struct Sql {
     pub insert_alerts: &'static str,
     /// Function that makes a JSON array.
     pub json_list: &'static str,
+    /// The issuer of a record `r`, as `record_issuer` has it.
+    pub issuer: &'static str,
 }
 
 macro_rules! session_columns {

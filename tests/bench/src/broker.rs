@@ -55,19 +55,25 @@ pub(crate) struct Counted {
     pub(crate) at: Instant,
 }
 
-impl Broker {
-    /// Starts one in a folder of its own.
-    pub(crate) async fn start(
+/// A folder with everything that a broker is started from.
+pub(crate) struct Prepared {
+    pub(crate) folder: PathBuf,
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+    program: PathBuf,
+}
+
+impl Prepared {
+    /// Writes it, with that bundle.
+    pub(crate) fn write(
         program: &Path,
         folder: PathBuf,
         issuer: &Issuer,
         setup: Setup<'_>,
+        bundle: &bundle::Files,
     ) -> Result<Self, Fault> {
         fs::create_dir_all(folder.join("secrets"))?;
-        bundle::write(
-            &bundle::exchange(&issuer.url, &auth(setup.auth)),
-            &folder.join("policies"),
-        )?;
+        bundle::write(bundle, &folder.join("policies"))?;
         fs::write(folder.join("issuer.pem"), &issuer.certificate)?;
         private(&folder.join("secrets/introspection"), "bench")?;
         fs::create_dir_all(folder.join("anchor"))?;
@@ -89,23 +95,67 @@ impl Broker {
             text += "cert = \"tls.pem\"\nkey = \"tls.key\"\nclient_ca = \"clients.pem\"\n";
         }
         fs::write(folder.join("procura.toml"), text)?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--config", "procura.toml"]).current_dir(&folder);
+        let program = program.to_owned();
+        Ok(Self {
+            folder,
+            address,
+            admin,
+            program,
+        })
+    }
+
+    /// Starts a broker on it, once the one before has ended.
+    pub(crate) async fn start(&self) -> Result<Broker, Fault> {
+        let (folder, admin) = (&self.folder, self.admin);
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--config", "procura.toml"]).current_dir(folder);
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let mut process = Process::start("broker", command, &folder)?;
+        let mut process = Process::start("broker", command, folder)?;
         let ready = format!("http://{admin}/readyz");
         process
-            .until(&folder, async || {
+            .until(folder, async || {
                 let answer = http.get(&ready).send().await.ok()?;
                 answer.status().is_success().then_some(())
             })
             .await?;
-        Ok(Self {
-            address,
+        Ok(Broker {
+            address: self.address,
             admin,
             process,
             http,
         })
+    }
+}
+
+impl Broker {
+    /// Starts one in a folder of its own.
+    pub(crate) async fn start(
+        program: &Path,
+        folder: PathBuf,
+        issuer: &Issuer,
+        setup: Setup<'_>,
+    ) -> Result<Self, Fault> {
+        let bundle = bundle::exchange(&issuer.url, &auth(setup.auth));
+        Prepared::write(program, folder, issuer, setup, &bundle)?.start().await
+    }
+
+    /// Ends it in its own time.
+    pub(crate) fn stop(self) -> Result<(), Fault> {
+        self.process.stop()
+    }
+
+    /// What it answers at a path to whoever has that token.
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Result<String, Fault> {
+        let request = self
+            .http
+            .get(format!("http://{}{path}", self.address))
+            .bearer_auth(token);
+        let answer = request.send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        match status.is_success() {
+            true => Ok(text),
+            false => Err(format!("{path} was answered with {status}: {text}").into()),
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -145,7 +195,7 @@ fn private(path: &Path, text: &str) -> Result<(), Fault> {
 }
 
 /// `auth` of the caller's file.
-fn auth(auth: Auth<'_>) -> String {
+pub(crate) fn auth(auth: Auth<'_>) -> String {
     match auth {
         Auth::Secret => {
             let hash = Digest::of(SECRET.as_bytes());

@@ -16,6 +16,8 @@ pub(crate) const SERVER: &str = "tickets";
 pub(crate) const TARGET: &str = "api";
 /// Audience of what is issued.
 pub(crate) const API: &str = "https://api.example/v1";
+/// Who may read the log, where somebody may.
+pub(crate) const OPERATOR: &str = "operator";
 /// Rules files are limited; a file ends after so many bytes.
 const RULES_FILE: usize = 500_000;
 
@@ -47,6 +49,19 @@ pub(crate) fn exchange(issuer: &str, auth: &str) -> Files {
              @id(\"nobody-destroys\")\nforbid (principal, action in Action::\"destructive\", resource);\n"
         ),
     );
+    files
+}
+
+/// Lets [`OPERATOR`] of the same issuer read the log.
+pub(crate) fn with_operator(mut files: Files) -> Files {
+    if let Some(corp) = files.get_mut("issuers/corp.toml") {
+        corp.push_str("operators = true\n");
+    }
+    let rule = format!(
+        "@id(\"operator-reads\") permit (principal == User::\"corp/{OPERATOR}\", action == Action::\"read_log\", \
+         resource);\n"
+    );
+    files.insert("rules/operators.cedar".to_owned(), rule);
     files
 }
 

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use procura_core::{
+    Timestamp,
+    ports::{BoxFuture, Clock},
+};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time that passes.
@@ -20,7 +24,16 @@ pub(crate) fn unix() -> u64 {
 
 /// CPU time of this thread.
 pub(crate) fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    cpu(ClockId::ThreadCPUTime)
+}
+
+/// CPU time of this process, with all its threads.
+pub(crate) fn process_cpu() -> Duration {
+    cpu(ClockId::ProcessCPUTime)
+}
+
+fn cpu(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
     Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
 }
@@ -34,5 +47,29 @@ pub(crate) fn median(values: &[f64]) -> f64 {
         0 => 0.0,
         odd if odd % 2 == 1 => sorted[middle],
         _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+/// The clocks for what a broker gives its own: stores and their logs.
+pub(crate) struct SystemClock(Instant);
+
+impl SystemClock {
+    pub(crate) fn start() -> Self {
+        Self(now())
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the Clock port itself")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
     }
 }

@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
-    Fault, clock,
+    Fault,
+    bundle::OPERATOR,
+    clock,
     issuer::Algorithm::{Es256, Rs256},
 };
 
@@ -87,6 +89,20 @@ impl Issuer {
             issued: 0,
             _serving: serving,
         })
+    }
+
+    /// A token for the operator of the broker at that address.
+    pub(crate) fn operator_token(&self, broker: SocketAddr) -> Result<String, Fault> {
+        let now = clock::unix();
+        let claims = json!({
+            "iss": self.url,
+            "sub": OPERATOR,
+            "aud": format!("http://{broker}/v1"),
+            "client_id": "bench",
+            "iat": now,
+            "exp": now + LIFE.as_secs(),
+        });
+        self.keys.sign(Es256, &claims)
     }
 
     /// A token that no other call gives, for the users in turn.

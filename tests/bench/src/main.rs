@@ -10,6 +10,7 @@ mod hello;
 mod identities;
 mod issuer;
 mod load;
+mod log;
 mod peer;
 mod probe;
 mod process;
@@ -20,7 +21,12 @@ mod run;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use tokio::runtime::Builder;
+
+/// The broker's: what runs its code in this process is measured too.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Why a benchmark could not be carried out.
 type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -42,6 +48,13 @@ enum Command {
     Hello,
     /// Sends the requests that standard input describes and prints how long they took
     Load,
+    /// Fills a store with records and measures what it costs to have them
+    Log(log::Options),
+    /// Prints the SHA-256 of a file
+    Hash {
+        /// The file
+        file: std::path::PathBuf,
+    },
     /// Measures the decision alone
     Decide {
         /// A few decisions only
@@ -59,6 +72,8 @@ fn main() -> ExitCode {
         Command::Hello => on(Builder::new_multi_thread(), hello::serve()),
         // One thread, so that as much as possible is left for the server that is measured.
         Command::Load => on(Builder::new_current_thread(), load::main()),
+        Command::Log(options) => on(Builder::new_multi_thread(), log::run(options)),
+        Command::Hash { file } => log::hash(&file),
         Command::Decide { small } => decide::main(small),
     };
     match done {

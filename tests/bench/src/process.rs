@@ -35,6 +35,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Asks it to end (SIGTERM) and waits for that.
+    pub(crate) fn stop(mut self) -> Result<(), Fault> {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::Signal::TERM,
+        )?;
+        match self.child.wait()? {
+            status if status.success() => Ok(()),
+            status => Err(format!("{} ended with {status}", self.name).into()),
+        }
+    }
+
     /// Looks until `probe` finds something; an end of the process before that is an error.
     pub(crate) async fn until<T>(&mut self, dir: &Path, mut probe: impl AsyncFnMut() -> Option<T>) -> Result<T, Fault> {
         let began = clock::now();
@@ -66,11 +78,21 @@ impl Drop for Process {
 /// CPU seconds of a process with all its threads and the children that it waited for:
 /// fields 14 to 17 of `/proc/PID/stat`.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64, Fault> {
+    ticks(pid, 11, 4)
+}
+
+/// CPU seconds of the children that this process has waited for.
+pub(crate) fn children_seconds() -> Result<f64, Fault> {
+    ticks(std::process::id(), 13, 2)
+}
+
+/// The sum of fields of `/proc/PID/stat` behind the program's name, in seconds.
+fn ticks(pid: u32, first: usize, count: usize) -> Result<f64, Fault> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the program's name and may hold spaces.
     let (_, rest) = stat.rsplit_once(") ").ok_or("unexpected /proc/PID/stat")?;
     let mut ticks = 0_u32;
-    for field in rest.split(' ').skip(11).take(4) {
+    for field in rest.split(' ').skip(first).take(count) {
         ticks += field.parse::<u32>()?;
     }
     Ok(f64::from(ticks) / f64::from(u32::try_from(rustix::param::clock_ticks_per_second())?))

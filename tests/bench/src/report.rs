@@ -56,7 +56,7 @@ pub(crate) struct Memory {
 }
 
 #[derive(Serialize)]
-struct Goal {
+pub(crate) struct Goal {
     goal: &'static str,
     /// At least this, or at most.
     limit: f64,
@@ -64,7 +64,23 @@ struct Goal {
     met: bool,
 }
 
-fn at_least(goal: &'static str, limit: f64, reached: f64) -> Goal {
+impl Goal {
+    /// Prints them.
+    pub(crate) fn print(goals: &[Self]) {
+        for Self {
+            goal,
+            limit,
+            reached,
+            met,
+        } in goals
+        {
+            let met = if *met { "met   " } else { "missed" };
+            println!("{met} {goal}: {reached:.4} (goal {limit:.4})");
+        }
+    }
+}
+
+pub(crate) fn at_least(goal: &'static str, limit: f64, reached: f64) -> Goal {
     let met = reached >= limit;
     Goal {
         goal,
@@ -74,7 +90,7 @@ fn at_least(goal: &'static str, limit: f64, reached: f64) -> Goal {
     }
 }
 
-fn at_most(goal: &'static str, limit: f64, reached: f64) -> Goal {
+pub(crate) fn at_most(goal: &'static str, limit: f64, reached: f64) -> Goal {
     let met = reached <= limit;
     Goal {
         goal,
@@ -211,16 +227,7 @@ impl Measurements {
         let commit = Commit::read(folder)?;
         let path = folder.join(format!("{}.json", commit.id));
         fs::write(&path, format!("{:#}\n", self.document(&commit)))?;
-        for Goal {
-            goal,
-            limit,
-            reached,
-            met,
-        } in self.goals()
-        {
-            let met = if met { "met   " } else { "missed" };
-            println!("{met} {goal}: {reached:.4} (goal {limit:.4})");
-        }
+        Goal::print(&self.goals());
         for (name, plain) in COMPARED {
             println!("       CPU of {name} by {plain}: {:.3}", self.costs()[name].median);
         }
@@ -229,7 +236,7 @@ impl Measurements {
     }
 }
 
-fn machine() -> Value {
+pub(crate) fn machine() -> Value {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
     json!({
@@ -239,14 +246,14 @@ fn machine() -> Value {
 }
 
 /// What git says of the tree that was measured.
-struct Commit {
-    id: String,
-    date: String,
-    changed: bool,
+pub(crate) struct Commit {
+    pub(crate) id: String,
+    pub(crate) date: String,
+    pub(crate) changed: bool,
 }
 
 impl Commit {
-    fn read(folder: &Path) -> Result<Self, Fault> {
+    pub(crate) fn read(folder: &Path) -> Result<Self, Fault> {
         Ok(Self {
             id: git(folder, &["rev-parse", "--short", "HEAD"])?,
             date: git(folder, &["show", "--no-patch", "--format=%cI", "HEAD"])?,

@@ -43,7 +43,7 @@ fn one(field: &Field, value: &Literal) -> Filter {
             "grants" => filter.grant = text.parse().ok(),
             "session" => filter.session = text.parse().ok(),
             "about" => filter.about = text.parse().ok(),
-            "issuer" => filter.subject_begin = Some(format!("{text}/")),
+            "issuer" => filter.issuer = text.parse().ok(),
             _ => {}
         },
         _ => {}
@@ -76,6 +76,7 @@ fn both(a: Filter, b: Filter) -> Filter {
         subject: a.subject.or(b.subject),
         subject_begin: a.subject_begin.or(b.subject_begin),
         actor: a.actor.or(b.actor),
+        issuer: a.issuer.or(b.issuer),
         server: a.server.or(b.server),
         tool: a.tool.or(b.tool),
         target: a.target.or(b.target),
@@ -95,6 +96,7 @@ fn either(a: Filter, b: Filter) -> Filter {
         subject: same(a.subject, b.subject),
         subject_begin: same(a.subject_begin, b.subject_begin),
         actor: same(a.actor, b.actor),
+        issuer: same(a.issuer, b.issuer),
         server: same(a.server, b.server),
         tool: same(a.tool, b.tool),
         target: same(a.target, b.target),

@@ -116,14 +116,7 @@ impl Row<'_> {
             "grants" => texts(&index.grants, test),
             "session" => texts(index.session.as_slice(), test),
             "about" => texts(index.about.as_slice(), test),
-            "source_version" => texts(index.source_version.as_slice(), test),
-            // Its alias stands before the subject's name, and in the leaf, where it is not erased.
-            _ => match &index.subject {
-                Some(subject) => test(Scalar::Text(subject.qualifier.as_str())),
-                None => self.leaf()["issuer"]
-                    .as_str()
-                    .is_some_and(|issuer| test(Scalar::Text(issuer))),
-            },
+            _ => texts(index.source_version.as_slice(), test),
         }
     }
 }

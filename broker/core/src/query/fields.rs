@@ -64,7 +64,7 @@ fields! {
     "until" Time Index
     "source_version" Text Index
     "revoked" Time Index
-    "issuer" Text Index
+    "issuer" Text Leaf
     "trace_id" Text Leaf
     "client_auth.method" Text Leaf
     "client_auth.key" Text Leaf

@@ -66,13 +66,14 @@ prop_compose! {
         event in select(vec![Event::Exchange, Event::Use]),
         subject in select(vec![None, Some("corp/a"), Some("a/b")]),
         names in (select(vec![None, Some("a"), Some("b")]), select(vec![None, Some("a"), Some("b")])),
+        issuer in select(vec![None, Some("a"), Some("corp")]),
         (tool, x, n) in (select(vec![None, Some("a"), Some("and"), Some("*")]), any::<String>(), -3..9_i64),
         grants in vec(select(vec!["a", "b", "c"]), 0..3),
     ) -> Stored {
         let raw = |value: Value| RawValue::from_string(value.to_string()).expect("json");
         let name = |name: Option<&str>| name.and_then(|name| name.parse().ok());
         Stored {
-            leaf: raw(json!({"rules": grants})),
+            leaf: raw(json!({"rules": grants, "issuer": issuer})),
             side: Some(([0; 32], raw(json!({"params": {"x": [x, "a"], "n": n}})))),
             index: Index {
                 event, at,
@@ -142,7 +143,7 @@ fn said(field: &Field, stored: &Stored) -> Vec<String> {
                 .to_owned(),
         ],
         "subject" => text(index.subject.as_ref().map(ToString::to_string)),
-        "issuer" => text(index.subject.as_ref().map(|subject| subject.qualifier.to_string())),
+        "issuer" => text(leaf["issuer"].as_str().map(str::to_owned)),
         "server" => text(index.server.as_ref().map(ToString::to_string)),
         "target" => text(index.target.as_ref().map(ToString::to_string)),
         "tool" => text(index.tool.clone()),
@@ -166,7 +167,10 @@ fn store_passes(filter: &Filter, stored: &Stored) -> bool {
             .as_ref()
             .is_none_or(|s| s.to_string().starts_with(begin.as_str()))
     };
+    let leaf: Value = serde_json::from_str(stored.leaf.get()).expect("json");
+    let issuer = leaf["issuer"].as_str().and_then(|issuer| issuer.parse().ok());
     is(&filter.event, &Some(index.event))
+        && is(&filter.issuer, &issuer)
         && is(&filter.subject, &index.subject)
         && is(&filter.server, &index.server)
         && is(&filter.target, &index.target)

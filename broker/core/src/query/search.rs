@@ -52,6 +52,7 @@ pub(super) fn of_target(bounds: &Filter, target: &Name) -> Filter {
         subject: None,
         subject_begin: None,
         actor: None,
+        issuer: None,
         session: None,
         about: None,
         ..bounds.clone()

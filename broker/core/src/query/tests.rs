@@ -274,7 +274,7 @@ fn what_an_index_can_answer_is_found_in_the_filter() {
         bounds("target = a and server = x or target = a").target,
         "a".parse().ok()
     );
-    assert_eq!(bounds("issuer = corp").subject_begin.as_deref(), Some("corp/"));
+    assert_eq!(bounds("issuer = corp").issuer, "corp".parse().ok());
     assert_eq!(bounds("subject = corp/*").subject_begin.as_deref(), Some("corp/"));
     let week = bounds("at >= -7d and at >= -14d and (at < -1d or at < -2d)");
     let ago = |days: u64| now() - std::time::Duration::from_secs(days * 86_400);
@@ -331,9 +331,10 @@ fn the_page_about_questions_names_every_field_and_its_questions_are_read() {
 #[test]
 fn attack_199_the_target_alone_leads_for_a_reader_of_some_targets() {
     let id = "01a1f8b4-75a2-7ae1-a334-823918859ccf";
-    let people = "subject = corp/alice and subject = corp/* and actor = corp/bot and target = api";
+    let people = "subject = corp/alice and subject = corp/* and actor = corp/bot and issuer = corp and target = api";
     let bounds = parsed(&format!("{people} and session = {id} and about = {id} and at >= -1h")).bounds();
     assert!(bounds.subject.is_some() && bounds.subject_begin.is_some() && bounds.about.is_some());
+    assert!(bounds.issuer.is_some());
     let led = Filter {
         target: "db".parse().ok(),
         since: bounds.since,

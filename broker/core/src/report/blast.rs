@@ -173,7 +173,10 @@ fn living(selector: &Selector, targets: Option<BTreeSet<Name>>) -> Living {
         Selector::Subject(id) => living.subject = Some(id),
         Selector::Agent(id) => living.actor = Some(id),
         Selector::Server(name) => living.server = Some(name),
-        Selector::Issuer(name) => living.leaf = Some(LeafTest::Issuer(name)),
+        Selector::Issuer(name) => {
+            living.issuer = Some(name.clone());
+            living.leaf = Some(LeafTest::Issuer(name));
+        }
         Selector::SigningKey(key) => living.leaf = Some(LeafTest::Key(key)),
     }
     living

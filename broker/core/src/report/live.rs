@@ -44,6 +44,8 @@ pub(super) struct Living {
     pub(super) subject: Option<QualifiedId>,
     pub(super) actor: Option<QualifiedId>,
     pub(super) server: Option<Name>,
+    /// The subject's issuer, for records that an index finds by it; leases are tested by their leaf.
+    pub(super) issuer: Option<Name>,
     /// What the record's leaf must say.
     pub(super) leaf: Option<LeafTest>,
 }
@@ -199,6 +201,7 @@ impl Found {
             subject: living.subject.clone(),
             actor: living.actor.clone(),
             server: living.server.clone(),
+            issuer: living.issuer.clone(),
             target,
             since: Some(oldest(snapshot.judge.catalogue(), self.now)),
             ..Filter::default()

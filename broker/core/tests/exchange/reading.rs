@@ -6,7 +6,8 @@ use procura_core::{
     identity::Principal,
     ledger::{Event, Outcome},
     operator::{self as operators},
-    query::{Scope, readable, stands},
+    ports::Clock,
+    query::{Expr, Scope, readable, stands},
     timeline::timeline,
     whois::Status,
 };
@@ -86,6 +87,12 @@ async fn a_session_is_told_in_order_with_what_is_left() {
     ended.expect("permitted");
     let end = (Event::SessionEnd, Outcome::Done, None);
     assert_eq!(told().await, [issued(Status::Undoing), issued(Status::Revoked), end]);
+    let steps = timeline(&world.ports, first.session).await.expect("read").steps;
+    let issuer = Expr::parse("issuer = corp", world.clock.now()).expect("filter");
+    assert!(
+        steps.iter().all(|step| issuer.matches(&step.record)),
+        "the end says whose subject it was"
+    );
     world.clock.advance(Duration::from_secs(3600));
     assert_eq!(told().await[1], issued(Status::Ended));
 }

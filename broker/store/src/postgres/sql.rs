@@ -169,4 +169,5 @@ pub(super) const SQL: Sql = Sql {
           FROM json_to_recordset($1::json) AS new (key text, found bigint, body text)
             ON CONFLICT (key) DO NOTHING",
     json_list: "json_build_array",
+    issuer: "r.leaf::json ->> 'issuer'",
 };

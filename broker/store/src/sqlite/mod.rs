@@ -99,6 +99,8 @@ async fn schema(lock: File, options: SqliteConnectOptions) -> Result<Opened<Sqli
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(Duration::from_secs(5))
+        // It was tested when it came back, and a file does not go away: a second time would cost as much as a read.
+        .test_before_acquire(false)
         .connect_lazy_with(options.clone().pragma("query_only", "on"));
     Ok(Opened {
         conn,

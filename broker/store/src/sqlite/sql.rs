@@ -154,4 +154,5 @@ pub(super) const SQL: Sql = Sql {
          WHERE true
             ON CONFLICT (key) DO NOTHING",
     json_list: "json_array",
+    issuer: "r.leaf ->> 'issuer'",
 };

@@ -1,7 +1,7 @@
 //! Which rows pass a listing's filters.
 
 use procura_core::ledger::{Filter, Lease, LeaseFilter, Session, SessionFilter, Stored};
-use procura_wire::QualifiedId;
+use procura_wire::{Name, QualifiedId};
 
 use super::state::State;
 
@@ -10,12 +10,18 @@ fn holds<T: PartialEq>(wanted: Option<&T>, is: Option<&T>) -> bool {
     wanted.is_none_or(|wanted| Some(wanted) == is)
 }
 
+fn issuer(stored: &Stored) -> Option<Name> {
+    let leaf: serde_json::Value = serde_json::from_str(stored.leaf.get()).ok()?;
+    leaf["issuer"].as_str()?.parse().ok()
+}
+
 pub(super) fn record_passes(filter: &Filter, stored: &Stored) -> bool {
     let index = &stored.index;
     holds(filter.event.as_ref(), Some(&index.event))
         && holds(filter.outcome.as_ref(), Some(&index.outcome))
         && holds(filter.subject.as_ref(), index.subject.as_ref())
         && holds(filter.actor.as_ref(), index.actor.as_ref())
+        && (filter.issuer.is_none() || filter.issuer == issuer(stored))
         && holds(filter.server.as_ref(), index.server.as_ref())
         && holds(filter.tool.as_ref(), index.tool.as_ref())
         && holds(filter.target.as_ref(), index.target.as_ref())

@@ -47,7 +47,9 @@ async fn many(ledger: &dyn Ledger) -> Vec<Entry> {
             0 => other(Event::Exchange, Outcome::Refused, n),
             _ => entry(n),
         };
-        entry.index.subject = Some(qualified(["corp/alice", "corp/bob", "partner/eve"][n as usize % 3]));
+        let subject = ["corp/alice", "corp/bob", "partner/eve"][n as usize % 3];
+        entry.index.subject = Some(qualified(subject));
+        entry.leaf = format!(r#"{{"v":1,"issuer":"{}"}}"#, qualified(subject).qualifier);
         entry.index.target = [Some(name("github")), Some(name("billing")), None][n as usize % 7 % 3].clone();
         entry.index.tool = Some(["%", "x' OR 1=1 --", "list"][n as usize % 3].to_owned());
         entry.index.actor = None;
@@ -73,6 +75,8 @@ pub async fn a_question_finds_what_its_filter_says(store: &mut impl LedgerUnderT
         "subject = corp/*",
         "issuer = partner",
         "issuer = part",
+        "issuer = partner and target = github",
+        "issuer in (partner, corp) and outcome = refused",
         "target = github and outcome != refused",
         "target in (github, billing) and subject = corp/bob",
         "not target = *",
