@@ -13,16 +13,15 @@ use futures_util::{FutureExt, future::select};
 use procura_contract::ledger_suite::sample;
 use procura_core::{
     Timestamp,
-    identity::{Principal, Subject},
     ids::{Handle, IssuanceId},
     judgement::Effect,
     kind::{MintError, MintOrder, Minted, Minter, UndoError, Undoable},
     ledger::{LeaseFilter, LeaseState, Ledger},
-    operator::{self, Operator},
+    operator,
     ports::{BoxFuture, Snapshot},
     undo,
 };
-use procura_wire::{QualifiedId, RevocationStatus};
+use procura_wire::RevocationStatus;
 
 use crate::{
     fakes::Rules,
