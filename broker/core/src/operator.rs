@@ -1,11 +1,11 @@
 //! What operators may do at `/v1`, and the end of sessions: whoever ends one, it happens here.
 
-use procura_wire::{Name, Reason, RevocationStatus};
+use procura_wire::{Digest, Name, Reason, RevocationStatus};
 use serde::Serialize;
 
 use crate::{
     Timestamp,
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Issuer},
     exchange::{check_log_in, check_token, is_suspended, same_uri, store_reason},
     identity::{Principal, Subject},
     ids::{IssuanceId, SessionId},
@@ -22,6 +22,25 @@ use crate::{
 pub struct Operator {
     /// Who it is.
     pub subject: Subject,
+    /// Of the issuer's file that the subject was read under; where there was none nobody is an operator for long.
+    file: Option<Digest>,
+}
+
+impl Operator {
+    /// Who was authenticated under this bundle.
+    pub fn new(catalogue: &Catalogue, subject: Subject) -> Self {
+        let file = file_of(catalogue, &subject);
+        Self { subject, file }
+    }
+}
+
+/// Of an issuer's file. No file holds anything whose text is not the same each time.
+pub(crate) fn file(issuer: &Issuer) -> Digest {
+    Digest::of(format!("{issuer:?}").as_bytes())
+}
+
+fn file_of(catalogue: &Catalogue, subject: &Subject) -> Option<Digest> {
+    catalogue.issuers.get(&subject.token.issuer).map(file)
 }
 
 /// What became of a session's credentials.
@@ -73,12 +92,18 @@ pub async fn authenticate(ports: &Ports, presented: Presented<'_>) -> Result<Ope
         principal,
         token: verified,
     };
-    standing(catalogue, &subject, now)?;
-    Ok(Operator { subject })
+    let operator = Operator::new(catalogue, subject);
+    standing(catalogue, &operator, now)?;
+    Ok(operator)
 }
 
-/// Whether an operator who was authenticated would be now: the token has not run out, nobody is suspended.
-pub(crate) fn standing(catalogue: &Catalogue, subject: &Subject, now: Timestamp) -> Result<(), Reason> {
+/// Whether an operator who was authenticated would be now: the token has not run out, nobody is suspended. Where the
+/// file of their issuer changed, what was read under it may not hold any more: they authenticate again.
+pub(crate) fn standing(catalogue: &Catalogue, operator: &Operator, now: Timestamp) -> Result<(), Reason> {
+    let subject = &operator.subject;
+    if operator.file.is_none() || file_of(catalogue, subject) != operator.file {
+        return Err(Reason::V1Unauthenticated);
+    }
     check_token(catalogue, &subject.token, now).map_err(unauthenticated)?;
     if is_suspended(catalogue, &subject.principal) || check_log_in(catalogue, subject, now).is_err() {
         return Err(Reason::V1Unauthenticated);

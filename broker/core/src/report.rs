@@ -62,20 +62,20 @@ pub struct Counted {
     pub records: Option<u64>,
     /// The last of them; told to readers of all.
     pub record: Option<IssuanceId>,
-    /// Its time.
+    /// Its time; told to readers of all.
     pub at: Option<Timestamp>,
-    /// Records wait to be counted.
-    pub behind: bool,
+    /// Records wait to be counted; told to readers of all.
+    pub behind: Option<bool>,
 }
 
-/// Of other targets not even how many records there are.
-async fn counted(usage: &dyn Usage, of_all: bool) -> Result<Counted, StoreError> {
+/// How far the sums count. Of other targets a reader is told neither how many records there are nor when there was one.
+pub async fn counted(usage: &dyn Usage, of_all: bool) -> Result<Counted, StoreError> {
     let projected = usage.projected().await?;
     Ok(Counted {
         records: of_all.then_some(projected.records),
         record: projected.record.filter(|_| of_all),
-        at: projected.at,
-        behind: projected.behind,
+        at: projected.at.filter(|_| of_all),
+        behind: of_all.then_some(projected.behind),
     })
 }
 

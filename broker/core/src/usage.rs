@@ -117,6 +117,9 @@ pub struct Sum {
     pub first: Timestamp,
     /// Time of the last record.
     pub last: Timestamp,
+    /// The last day that something was issued or reported as used on.
+    #[serde(skip)]
+    pub used_on: Option<Day>,
     /// Latest end of what was issued.
     pub until: Option<Timestamp>,
     /// Longest lifetime that was granted, seconds.

@@ -11,7 +11,7 @@ use crate::{
     exchange::{check_log_in, check_organisation, check_times, is_suspended, principal, store_reason},
     identity::{LogIn, Subject, VerifiedToken},
     ledger::{Event, Outcome, StoreError},
-    operator::Operator,
+    operator::{Operator, file},
     ports::{BoxFuture, Ports},
     trust::Vouched,
 };
@@ -176,12 +176,7 @@ fn operator(catalogue: &Catalogue, who: &Who, now: Timestamp) -> Result<Operator
     let token = Arc::new(token(who, now));
     let subject = Subject { principal, token };
     check_log_in(catalogue, &subject, now).map_err(|_| Reason::AuthInsufficient)?;
-    Ok(Operator { subject })
-}
-
-/// No file holds anything whose text is not the same each time.
-fn file(issuer: &Issuer) -> Digest {
-    Digest::of(format!("{issuer:?}").as_bytes())
+    Ok(Operator::new(catalogue, subject))
 }
 
 /// What rules see of who logged in. Its times are those of the request: the session has its own.

@@ -18,7 +18,7 @@ const MISS_PAUSE: Duration = Duration::from_secs(30);
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
 /// A document that is kept.
-pub(crate) trait Kept {
+pub trait Kept {
     /// How long it is not asked for again.
     fn fresh(&self) -> Duration {
         FRESH
@@ -26,7 +26,7 @@ pub(crate) trait Kept {
 }
 
 /// What is known of one document.
-pub(crate) struct Cached<T> {
+pub struct Cached<T> {
     state: Mutex<State<T>>,
     /// Held by the one request that fetches.
     flight: tokio::sync::Mutex<()>,
@@ -96,8 +96,9 @@ impl<T: Kept> State<T> {
 }
 
 impl<T: Kept> Cached<T> {
-    /// The document as it is now; fetched where it is not there, not fresh, or does not have what is looked for.
-    pub(crate) async fn get(
+    /// The document as it is now; fetched where it is not there, not fresh, or does not have what is looked for. What is
+    /// answered may not have it either. Error: why it could not be fetched.
+    pub async fn get(
         &self,
         clock: &dyn Clock,
         has: impl Fn(&T) -> bool,

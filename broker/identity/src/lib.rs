@@ -42,6 +42,7 @@ use procura_wire::{Digest, Name, Reason, Secret};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 
+pub use cached::{Cached, Kept};
 pub use http::HttpOptions;
 pub use introspection::Opener;
 pub use log_in::{Fetched, Unfetched};

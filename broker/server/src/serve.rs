@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum_server::tls_rustls::RustlsConfig;
-use procura_identity::{BundleSource, HttpOptions, Vouchers};
+use procura_identity::{BundleSource, Cached, HttpOptions, Vouchers};
 use procura_policy::Options;
 use procura_sources::Sources;
 use procura_target_jwt::Keyring;
@@ -169,6 +169,7 @@ fn page(keys: WebKeys, broker: &Broker, site: Url) -> Result<Web, Failure> {
         client_id: keys.client_id,
         client_secret: Some(secret.map_err(Failure::usage)?),
         site,
+        described: Cached::default(),
     })
 }
 

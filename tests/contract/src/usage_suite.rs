@@ -309,6 +309,14 @@ pub async fn sums_are_of_days(store: &mut impl UsageUnderTest) {
         .await
         .expect("read");
     assert_eq!((newest.len(), newest[0].last), (1, at(3 * day)));
+    append(store, other(Event::Exchange, Outcome::Refused, 4 * day)).await;
+    count(&*usage, 5).await;
+    let all = &sums(&*usage, UsageFilter::default(), &[]).await[0];
+    assert_eq!(
+        (all.last, all.used_on),
+        (at(4 * day), Some(Day(today.0 + 3))),
+        "a refusal is no use"
+    );
 }
 
 /// The end of a use, but not later than its report; and credentials that were served again.

@@ -39,6 +39,11 @@ impl Follower {
         }))
     }
 
+    /// Whether the record has an index that was passed.
+    pub async fn is_behind(&self, log: &dyn LogStore, id: IssuanceId) -> Result<bool, StoreError> {
+        Ok(log.index_of(id).await?.is_some_and(|index| index < self.next))
+    }
+
     /// Ids of the records that come next, of many the first; `None` where nothing is new.
     pub async fn look(&mut self, log: &dyn LogStore) -> Result<Option<Vec<IssuanceId>>, StoreError> {
         let leaves = log.leaves(self.next, BATCH).await?;

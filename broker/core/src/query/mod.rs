@@ -23,7 +23,7 @@ use crate::Timestamp;
 pub use fields::{Field, NAMES};
 pub use follow::Follower;
 pub use scope::{Scope, readable, stands};
-pub use search::{EXAMINED, Found, search};
+pub use search::{EXAMINED, Found, SHARE, search};
 
 /// Longest filter, bytes.
 pub const MAX_TEXT: usize = 4096;

@@ -49,9 +49,10 @@ pub fn readable(ports: &Ports, operator: &Operator, target: Option<&Name>) -> Re
     }
 }
 
-/// The same again for who is reading still: a token that has run out, a suspension and a changed rule end it.
+/// The same again for who is reading still: a token that has run out, a suspension, a changed rule and a
+/// changed file of the issuer end it.
 pub fn stands(ports: &Ports, operator: &Operator, target: Option<&Name>) -> Result<Scope, Reason> {
     let snapshot = ports.active.snapshot();
-    standing(snapshot.judge.catalogue(), &operator.subject, ports.now()?)?;
+    standing(snapshot.judge.catalogue(), operator, ports.now()?)?;
     readable(ports, operator, target)
 }

@@ -10,8 +10,10 @@ use crate::{
     ledger::{Filter, Ledger, Page, StoreError, Stored},
 };
 
-/// Records that a page looks at, of each target of a restricted reader.
+/// Records that a page looks at. Those of a restricted reader are divided among the targets.
 pub const EXAMINED: u32 = 20_000;
+/// Records of each target that it looks at where there are many, so that every page leads on.
+pub const SHARE: u32 = 64;
 /// Records that it looks at first; most questions end there.
 const FIRST: u32 = 256;
 /// Records that are read at once.
@@ -23,7 +25,8 @@ pub struct Found {
     /// The records.
     pub records: Vec<Stored>,
     /// Where the next page begins; `None` where there is nothing older. A page that is not full and has a next one
-    /// looked at no more than [`EXAMINED`] records and no further back than this.
+    /// looked at no more than [`EXAMINED`] records ([`SHARE`] of each target where that is more) and no further back
+    /// than this.
     pub next: Option<IssuanceId>,
 }
 
@@ -32,16 +35,21 @@ pub struct Found {
 pub async fn search(ledger: &dyn Ledger, expr: &Expr, scope: &Scope, page: Page) -> Result<Found, StoreError> {
     let bounds = expr.bounds();
     let Scope::Targets(targets) = scope else {
-        return walk(ledger, expr, bounds, page).await;
+        return walk(ledger, expr, bounds, (page, EXAMINED)).await;
     };
+    let share = u32::try_from(targets.len()).map_or(0, |targets| EXAMINED / targets.max(1));
     let mut all = Found::default();
     for target in targets {
-        let found = walk(ledger, expr, of_target(&bounds, target), page).await?;
-        all.records
-            .extend(found.records.into_iter().filter(|stored| scope.covers(stored)));
-        all.next = all.next.max(found.next);
+        let filter = Filter {
+            // What is older is left to the next page.
+            from: all.next.max(bounds.from),
+            ..of_target(&bounds, target)
+        };
+        let mut found = walk(ledger, expr, filter, (page, share.max(SHARE))).await?;
+        found.records.retain(|stored| scope.covers(stored));
+        all = joined(all, found, page.limit);
     }
-    Ok(cut(all, page.limit))
+    Ok(all)
 }
 
 /// The target leads: an index of persons or sessions would lead past records of other targets, and where a walk ends
@@ -59,8 +67,10 @@ pub(super) fn of_target(bounds: &Filter, target: &Name) -> Filter {
     }
 }
 
-/// What is older than where one of the walks ended is left to the next page.
-fn cut(mut all: Found, limit: u32) -> Found {
+/// No more than a page. What is older than where one of the walks ended is left to the next one.
+fn joined(mut all: Found, found: Found, limit: u32) -> Found {
+    all.next = all.next.max(found.next);
+    all.records.extend(found.records);
     all.records
         .retain(|stored| all.next.is_none_or(|next| stored.id >= next));
     all.records.sort_by_key(|stored| Reverse(stored.id));
@@ -73,12 +83,17 @@ fn cut(mut all: Found, limit: u32) -> Found {
 
 /// Windows of records grow until the page is full or enough was looked at. In a window the store passes by what its
 /// columns exclude.
-async fn walk(ledger: &dyn Ledger, expr: &Expr, filter: Filter, page: Page) -> Result<Found, StoreError> {
+async fn walk(
+    ledger: &dyn Ledger,
+    expr: &Expr,
+    filter: Filter,
+    (page, most): (Page, u32),
+) -> Result<Found, StoreError> {
     let mut found = Found {
         records: Vec::new(),
         next: page.before,
     };
-    let (mut window, mut left) = (FIRST, EXAMINED);
+    let (mut window, mut left) = (FIRST, most);
     while left > 0 {
         let rows = window.min(left);
         let before = found.next;
@@ -128,5 +143,42 @@ async fn within_window(
             return Ok(false);
         }
         wanted = BATCH;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Timestamp, query::tests::stored};
+
+    fn id(second: i64) -> IssuanceId {
+        IssuanceId::first_at(Timestamp::from_second(second).expect("time"))
+    }
+
+    fn found(seconds: &[i64], next: Option<i64>) -> Found {
+        let record = |second: &i64| Stored {
+            id: id(*second),
+            ..stored()
+        };
+        Found {
+            records: seconds.iter().map(record).collect(),
+            next: next.map(id),
+        }
+    }
+
+    #[test]
+    fn no_more_than_a_page_is_held_of_however_many_targets() {
+        let mut all = Found::default();
+        for (more, ids, next) in [
+            (found(&[90, 70, 50], None), vec![90, 70, 50], None),
+            (found(&[80, 60], Some(55)), vec![90, 80, 70], Some(70)),
+            (found(&[75, 65], Some(65)), vec![90, 80, 75], Some(75)),
+            (found(&[10], Some(78)), vec![90, 80], Some(78)),
+        ] {
+            all = joined(all, more, 3);
+            let seen: Vec<_> = all.records.iter().map(|stored| stored.id).collect();
+            assert_eq!(seen, ids.into_iter().map(id).collect::<Vec<_>>());
+            assert_eq!(all.next, next.map(id));
+        }
     }
 }

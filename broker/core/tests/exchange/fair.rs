@@ -13,20 +13,19 @@ use futures_util::{FutureExt, future::select};
 use procura_contract::ledger_suite::sample;
 use procura_core::{
     Timestamp,
-    identity::{Principal, Subject},
     ids::{Handle, IssuanceId},
     judgement::Effect,
     kind::{MintError, MintOrder, Minted, Minter, UndoError, Undoable},
     ledger::{LeaseFilter, LeaseState, Ledger},
-    operator::{self, Operator},
+    operator,
     ports::{BoxFuture, Snapshot},
     undo,
 };
-use procura_wire::{QualifiedId, RevocationStatus};
+use procura_wire::RevocationStatus;
 
 use crate::{
     fakes::Rules,
-    world::{World, catalogue, name, token},
+    world::{World, catalogue, name},
 };
 
 #[derive(Clone, Copy)]
@@ -276,12 +275,7 @@ async fn the_end_of_a_session_asks_a_few_at_once_and_answers_in_time() {
     }
     let hung = Counted::new(Undoes::Hangs);
     put(&world, &[("db", hung.clone())]);
-    let operator = Operator {
-        subject: Subject {
-            principal: Principal::User(QualifiedId::new(name("corp"), "op")),
-            token: token(&world.clock).into(),
-        },
-    };
+    let operator = crate::whois::operator(&world);
     let session = session.expect("session");
     let end = operator::end_session(&world.ports, &operator, session, String::new());
     let time = pass(&world, Duration::from_secs(11)).map(|()| None);

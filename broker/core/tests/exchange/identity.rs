@@ -221,12 +221,7 @@ async fn suspension_holds_for_subject_actor_and_server() {
 async fn an_operators_end_of_a_session_refuses_its_tokens_and_not_newer_ones() {
     let world = World::new();
     let session = world.exchange(&[]).await.expect("issued").session;
-    let operator = procura_core::operator::Operator {
-        subject: procura_core::identity::Subject {
-            principal: procura_core::identity::Principal::User(procura_wire::QualifiedId::new(name("corp"), "op")),
-            token: token(&world.clock).into(),
-        },
-    };
+    let operator = crate::whois::operator(&world);
     let report = procura_core::operator::end_session(&world.ports, &operator, session, String::new()).await;
     let report = report.expect("permitted").expect("was live");
     assert_eq!(report.credentials.len(), 1);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use procura_core::{
+    catalogue::Issuer,
     identity::Principal,
     ledger::{Event, Outcome},
     operator::{self as operators},
@@ -64,6 +65,22 @@ async fn who_reads_still_is_looked_at_again() {
     world.clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(stands(&world.ports, &reader, None), Err(Reason::V1Unauthenticated));
     assert!(matches!(reader.subject.principal, Principal::User(_)));
+}
+
+#[tokio::test]
+async fn who_reads_still_authenticates_again_when_the_file_of_the_issuer_changes() {
+    let changes: [fn(&mut Issuer); 4] = [
+        |issuer| issuer.operators = !issuer.operators,
+        |issuer| issuer.workloads_only = !issuer.workloads_only,
+        |issuer| issuer.issuer.push('x'),
+        |issuer| issuer.actor_from_azp = !issuer.actor_from_azp,
+    ];
+    for change in changes {
+        let world = World::new();
+        let reader = operator(&world);
+        world.rules(|rules| change(rules.catalogue.issuers.get_mut("corp").expect("declared")));
+        assert_eq!(stands(&world.ports, &reader, None), Err(Reason::V1Unauthenticated));
+    }
 }
 
 #[tokio::test]

@@ -10,22 +10,20 @@ use futures_util::{FutureExt, future::pending};
 use procura_contract::ledger_suite::sample;
 use procura_core::{
     Timestamp,
-    identity::{Principal, Subject},
     ids::Handle,
     judgement::Effect,
     kind::{MintError, MintOrder, Minted, Minter, ProofError, RotateError, Rotated, UndoError, Undoable},
     ledger::{Event, Filter, Ledger, Outcome},
-    operator::Operator,
     ports::{BoxFuture, Snapshot},
     rotate::{RotationReport, RotationStatus, rotate},
     source::{Source, SourceError, SourceSecret},
     staged::Staged,
 };
-use procura_wire::{QualifiedId, Reason, Secret};
+use procura_wire::{Reason, Secret};
 
 use crate::{
     fakes::Rules,
-    world::{World, catalogue, name, token},
+    world::{World, catalogue, name},
 };
 
 /// A source that holds a version, and says that it rotates itself where the test wants that.
@@ -146,12 +144,7 @@ fn permit(
 }
 
 async fn ask(world: &World, target: &str) -> Result<Option<RotationReport>, Reason> {
-    let operator = Operator {
-        subject: Subject {
-            principal: Principal::User(QualifiedId::new(name("corp"), "op")),
-            token: token(&world.clock).into(),
-        },
-    };
+    let operator = crate::whois::operator(world);
     rotate(&world.ports, &operator, &name(target), "trace".to_owned()).await
 }
 

@@ -237,9 +237,8 @@ async fn an_idle_session_is_ended_with_what_it_holds() {
 pub(crate) fn operator(world: &World) -> Operator {
     let token = Arc::new(token(&world.clock));
     let principal = Principal::User("corp/ops".parse().expect("id"));
-    Operator {
-        subject: Subject { principal, token },
-    }
+    let subject = Subject { principal, token };
+    Operator::new(world.ports.active.snapshot().judge.catalogue(), subject)
 }
 
 /// An operator ends a session; what became of each credential.

@@ -65,12 +65,11 @@ pub(crate) fn may_read(world: &World, target: Option<&str>) {
 }
 
 pub(crate) fn operator(world: &World) -> Operator {
-    Operator {
-        subject: Subject {
-            principal: Principal::User(QualifiedId::new(name("corp"), "op")),
-            token: token(&world.clock).into(),
-        },
-    }
+    let subject = Subject {
+        principal: Principal::User(QualifiedId::new(name("corp"), "op")),
+        token: token(&world.clock).into(),
+    };
+    Operator::new(world.ports.active.snapshot().judge.catalogue(), subject)
 }
 
 async fn ask(world: &World, clue: Clue) -> Result<Traced, Reason> {

@@ -91,7 +91,7 @@ fn seen() -> Seen {
             records: None,
             record: None,
             at: None,
-            behind: false,
+            behind: None,
         },
     }
 }

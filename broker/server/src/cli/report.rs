@@ -137,6 +137,9 @@ fn listed<'v>(items: impl Iterator<Item = &'v Value>, columns: &[&str]) -> Strin
 /// How far the sums count.
 fn counted(answer: &Value) -> String {
     let counted = &answer["counted"];
+    if counted["behind"].is_null() {
+        return "up to some seconds ago".to_owned();
+    }
     let behind = match counted["behind"].as_bool() {
         Some(true) => "; newer ones are being counted",
         _ => "",

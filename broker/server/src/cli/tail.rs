@@ -57,9 +57,12 @@ impl Tail {
             text.extend_from_slice(&piece);
             while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
                 let event: Vec<u8> = text.drain(..end + 2).collect();
-                if let Some(record) = record(&event) {
+                let (id, record) = read(&event);
+                if let Some(record) = record {
                     self.show(&record);
-                    *last = record["id"].as_str().map(str::to_owned);
+                }
+                if id.is_some() {
+                    *last = id;
                 }
             }
         }
@@ -75,11 +78,12 @@ impl Tail {
     }
 }
 
-/// The record of an event; a comment has none.
-fn record(event: &[u8]) -> Option<Value> {
-    let event = std::str::from_utf8(event).ok()?;
-    let data = event.lines().find_map(|line| line.strip_prefix("data: "))?;
-    serde_json::from_str(data).ok()
+/// The id and the record of an event. One without a record says how far was looked, a comment nothing.
+fn read(event: &[u8]) -> (Option<String>, Option<Value>) {
+    let event = std::str::from_utf8(event).unwrap_or_default();
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+    let record = field("data: ").and_then(|data| serde_json::from_str(data).ok());
+    (field("id: ").map(str::to_owned), record)
 }
 
 fn line(record: &Value) -> String {
@@ -128,11 +132,19 @@ mod tests {
             "id": "1", "at": "2026-11-20T09:00:00Z", "event": "exchange", "outcome": "refused", "grants": ["a", "b"],
             "tool": "x\n2026-11-20T09:00:00Z  forged\u{1b}[2J\u{202e}", "reason": null,
         });
-        let read = record(format!("id: 1\ndata: {event}\n\n").as_bytes()).expect("a record");
+        let (id, record) = read(format!("id: 1\ndata: {event}\n\n").as_bytes());
+        assert_eq!(id.as_deref(), Some("1"));
         assert_eq!(
-            line(&read),
+            line(&record.expect("a record")),
             r"2026-11-20T09:00:00Z  1  exchange  refused  x\u{a}2026-11-20T09:00:00Z  forged\u{1b}[2J\u{202e}  a, b"
         );
-        assert_eq!(record(b": the log is followed\n\n"), None);
+    }
+
+    #[test]
+    fn an_event_without_a_record_says_from_where_to_go_on() {
+        let followed = ": the log is followed\n\n";
+        assert_eq!(read(followed.as_bytes()), (None, None));
+        let position = (Some("2".to_owned()), None);
+        assert_eq!(read(format!("id: 2\n{followed}").as_bytes()), position);
     }
 }

@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use procura_anchor::FileAnchor;
 use procura_core::{catalogue::ServerAuth, judgement::Judge};
-use procura_identity::{Builtin, HttpOptions};
+use procura_identity::{Builtin, Cached, HttpOptions};
 use procura_policy::Options;
 use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
 use procura_wire::Secret;
@@ -197,6 +197,7 @@ fn page(judge: &dyn Judge, broker: &Broker, url: &Url) -> Option<Web> {
         client_id: provider::CLIENT.to_owned(),
         client_secret: None,
         site: url.clone(),
+        described: Cached::default(),
     })
 }
 

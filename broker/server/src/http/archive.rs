@@ -43,7 +43,7 @@ struct Export {
 /// records as a table.
 pub(crate) async fn export(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
     let work = async {
-        door.reader(&headers, None).await?;
+        let operator = door.reader(&headers, None).await?;
         let wanted = Wanted::read(query.as_deref().unwrap_or_default())?;
         let (_, note) = door.tree().await?.published.ok_or(Reason::LogPending)?;
         let Ok(Statement::Checkpoint(head)) = Statement::parse_unverified(&note) else {
@@ -65,7 +65,8 @@ pub(crate) async fn export(door: Door, headers: HeaderMap, RawQuery(query): RawQ
             true => "text/csv; charset=utf-8; header=present",
             false => "application/jsonl",
         };
-        Ok(door.app.streams.answer(content_type, work)?)
+        let reader = operator.subject.principal.id();
+        Ok(door.app.streams.answer(reader, content_type, work)?)
     };
     let answer: Result<Response, Refusal> = work.await;
     door.answer(answer, Challenge::Bearer)

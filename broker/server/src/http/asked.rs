@@ -63,6 +63,14 @@ impl Query {
         })
     }
 
+    /// The query of the page: the same in the one form that it has.
+    pub(crate) fn shown(self, now: Timestamp) -> Result<Asked, Refusal> {
+        match self.0.contains_key("format") {
+            true => Err(FormFault::of(Reason::ParamMalformed, "format").into()),
+            false => self.issuances(&HeaderMap::new(), now),
+        }
+    }
+
     /// The query of `GET /v1/issuances/stream`: the same filters.
     pub(crate) fn stream(mut self, now: Timestamp) -> Result<Expr, Refusal> {
         let expr = self.filter(now)?;
@@ -119,11 +127,14 @@ fn accepted(headers: &HeaderMap) -> Form {
 mod tests {
     use super::*;
 
+    fn now() -> Timestamp {
+        "2026-11-20T09:00:00Z".parse().expect("time")
+    }
+
     fn asked(query: &str, accept: &str) -> Result<Asked, Refusal> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("value"));
-        let now = "2026-11-20T09:00:00Z".parse().expect("time");
-        Query::read(Some(query))?.issuances(&headers, now)
+        Query::read(Some(query))?.issuances(&headers, now())
     }
 
     #[test]
@@ -164,6 +175,20 @@ mod tests {
             "after=1",
         ] {
             assert!(form(bad, "*/*").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_one_form_and_the_limit_of_a_page() {
+        let shown = |query: &str| Query::read(Some(query)).map_err(Refusal::from)?.shown(now());
+        assert!(matches!(shown("limit=1000"), Ok(asked) if asked.limit == Some(1000)));
+        for (query, param) in [
+            ("format=csv&limit=4000000000", "format"),
+            ("format=json", "format"),
+            ("limit=1001", "limit"),
+        ] {
+            let refusal = shown(query).expect_err(query);
+            assert_eq!((refusal.reason, refusal.param), (Reason::ParamMalformed, Some(param)));
         }
     }
 }

@@ -29,8 +29,13 @@ use super::{
 const AT_ONCE: u32 = 100;
 /// How often the log is looked at for who follows it.
 const LOOK: Duration = Duration::from_millis(500);
-/// Looks without anything new after which a comment is sent.
-const KEEP_ALIVE: u32 = 30;
+/// Time without anything else after which a comment is sent.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Newest records of a reader, one of which has an index, where following begins.
+const NEWEST: u32 = 10;
+
+/// Where following begins, and the last record of the reader's up to there.
+type Begin = (Follower, Option<IssuanceId>);
 
 /// What reads for one reader.
 struct Reader {
@@ -92,15 +97,17 @@ fn export(door: &Door, operator: Operator, asked: Asked) -> Result<Response, Ref
         target: asked.target(),
         expr: asked.expr.clone(),
     };
+    let of = reader.operator.subject.principal.id().clone();
     let work = async move |outlet: Outlet| {
         if reader.export(&outlet, &asked).await.is_ok() {
             outlet.end().await;
         }
     };
-    Ok(door.app.streams.answer(content_type, work)?)
+    Ok(door.app.streams.answer(&of, content_type, work)?)
 }
 
 /// `GET /v1/issuances/stream`: server-sent events (HTML Standard, section 9.2), a record each, `id` is that of the record.
+/// An event without data says how far the reader has come.
 pub(crate) async fn stream(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
     let work = async {
         let operator = door.operator(&headers).await?;
@@ -118,13 +125,14 @@ pub(crate) async fn stream(door: Door, headers: HeaderMap, RawQuery(query): RawQ
             target,
         };
         let log = Arc::clone(&door.app.log.store);
-        let follower = reader.follower(&*log, last_event(&headers)?).await?;
+        let begin = reader.begin(&*log, last_event(&headers)?).await?;
+        let of = reader.operator.subject.principal.id().clone();
         let work = async move |outlet: Outlet| {
             // It has no end of its own: whoever follows comes again, and is told where that is refused.
-            let _ = reader.follow(&outlet, &*log, follower).await;
+            let _ = reader.follow(&outlet, &*log, begin).await;
             outlet.end().await;
         };
-        Ok(door.app.streams.answer("text/event-stream", work)?)
+        Ok(door.app.streams.answer(&of, "text/event-stream", work)?)
     };
     let answer: Result<Response, Refusal> = work.await;
     door.answer(answer, Challenge::Bearer)
@@ -156,6 +164,7 @@ impl Reader {
             limit: AT_ONCE,
         };
         while left > 0 {
+            outlet.look()?;
             page.limit = left.min(AT_ONCE);
             let found = search(&*self.ports.ledger, &self.expr, &self.scope()?, page).await;
             let Found { records, next } = found.map_err(cut)?;
@@ -175,44 +184,72 @@ impl Reader {
 
     /// Where it begins: now, or behind the record that was seen last. Of one that the reader may not see nothing is told,
     /// not even whether it exists.
-    async fn follower(&self, log: &dyn LogStore, last: Option<IssuanceId>) -> Result<Follower, Refusal> {
-        let Some(id) = last else {
-            return Follower::from_now(log).await.map_err(unavailable);
-        };
+    async fn begin(&self, log: &dyn LogStore, last: Option<IssuanceId>) -> Result<Begin, Refusal> {
         let scope = readable(&self.ports, &self.operator, self.target.as_ref())?;
+        let Some(id) = last else {
+            return self.newest(log, &scope).await.map_err(unavailable);
+        };
         let record = self.ports.ledger.record(id).await.map_err(unavailable)?;
         record.filter(|record| scope.covers(record)).ok_or(Reason::V1NotFound)?;
         let follower = Follower::after(log, id).await.map_err(unavailable)?;
-        Ok(follower.ok_or(Reason::V1NotFound)?)
+        Ok((follower.ok_or(Reason::V1NotFound)?, Some(id)))
     }
 
-    async fn follow(&self, outlet: &Outlet, log: &dyn LogStore, mut follower: Follower) -> Result<(), Cut> {
-        let ledger = &*self.ports.ledger;
-        let mut quiet = KEEP_ALIVE;
+    /// A reader whom nothing was shown yet goes on behind one of the newest records that were there.
+    async fn newest(&self, log: &dyn LogStore, scope: &Scope) -> Result<Begin, StoreError> {
+        let follower = Follower::from_now(log).await?;
+        let newest = Page {
+            before: None,
+            limit: NEWEST,
+        };
+        let newest = search(&*self.ports.ledger, &Expr::everything(), scope, newest).await?;
+        for record in newest.records {
+            if follower.is_behind(log, record.id).await? {
+                return Ok((follower, Some(record.id)));
+            }
+        }
+        Ok((follower, None))
+    }
+
+    async fn follow(&self, outlet: &Outlet, log: &dyn LogStore, begin: Begin) -> Result<(), Cut> {
+        let (ledger, clock) = (&*self.ports.ledger, &*self.ports.clock);
+        let (mut follower, mut position) = begin;
+        outlet.send(how_far(position)).await?;
+        let (mut told, mut said) = (position, clock.monotonic());
         loop {
+            outlet.look()?;
             let scope = self.scope()?;
             let next = follower.look(log).await.map_err(cut)?;
             let nothing_new = next.is_none();
             for id in next.unwrap_or_default() {
                 let record = ledger.record(id).await.map_err(cut)?;
-                let passes = |record: &Stored| scope.covers(record) && self.expr.matches(record);
-                if let Some(record) = record.filter(passes) {
-                    outlet
-                        .send(format!("id: {id}\ndata: {}\n\n", views::record(&record)))
-                        .await?;
-                    quiet = 0;
+                // Of records of others not even that they are there is told.
+                let Some(record) = record.filter(|record| scope.covers(record)) else {
+                    continue;
+                };
+                position = Some(id);
+                if self.expr.matches(&record) {
+                    let data = views::record(&record);
+                    outlet.send(format!("id: {id}\ndata: {data}\n\n")).await?;
+                    (told, said) = (position, clock.monotonic());
                 }
             }
-            if quiet >= KEEP_ALIVE {
-                outlet.send(": the log is followed\n\n").await?;
-                quiet = 0;
+            // By the time alone: a count of looks would tell how many records others have.
+            if position != told || clock.monotonic().saturating_sub(said) >= KEEP_ALIVE {
+                outlet.send(how_far(position)).await?;
+                (told, said) = (position, clock.monotonic());
             }
             if nothing_new {
                 outlet.pause(LOOK).await?;
-                quiet += 1;
             }
         }
     }
+}
+
+/// An event without data moves the last event id alone (HTML Standard, section 9.2.6).
+fn how_far(position: Option<IssuanceId>) -> String {
+    let id = position.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("{id}: the log is followed\n\n")
 }
 
 fn lines(records: &[Stored]) -> String {

@@ -1,6 +1,11 @@
 //! Answers that are sent piece by piece, for as long as it takes.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -9,12 +14,14 @@ use axum::{
 };
 use futures_util::stream;
 use procura_core::ports::Clock;
-use procura_wire::Reason;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use procura_wire::{QualifiedId, Reason};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Such answers at a time.
 pub(super) const MOST: usize = 16;
+/// Of one operator.
+const MOST_OF_ONE: usize = 4;
 /// Pieces that wait for a reader.
 const WAITING: usize = 4;
 /// A reader that takes nothing for so long is cut off.
@@ -22,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The answers under way.
 pub(crate) struct Streams {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     ending: CancellationToken,
     tasks: TaskTracker,
     clock: Arc<dyn Clock>,
@@ -38,13 +45,52 @@ pub(super) struct Outlet {
     pieces: mpsc::Sender<Option<Bytes>>,
     ending: CancellationToken,
     clock: Arc<dyn Clock>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// Who takes how many places.
+#[derive(Debug, Default)]
+struct Places(Mutex<HashMap<QualifiedId, usize>>);
+
+/// A place of an operator, given back when it is dropped.
+struct Place {
+    places: Arc<Places>,
+    of: QualifiedId,
+}
+
+impl Places {
+    fn taken(&self) -> MutexGuard<'_, HashMap<QualifiedId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>, of: &QualifiedId) -> Option<Place> {
+        let mut taken = self.taken();
+        let theirs = taken.get(of).copied().unwrap_or(0);
+        if theirs >= MOST_OF_ONE || taken.values().sum::<usize>() >= MOST {
+            return None;
+        }
+        taken.insert(of.clone(), theirs + 1);
+        let (places, of) = (Arc::clone(self), of.clone());
+        Some(Place { places, of })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        if let Some(count) = taken.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.of);
+            }
+        }
+    }
 }
 
 impl Streams {
     pub(crate) fn new(tasks: TaskTracker, clock: Arc<dyn Clock>) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(MOST)),
+            places: Arc::default(),
             ending: CancellationToken::new(),
             tasks,
             clock,
@@ -56,18 +102,18 @@ impl Streams {
         self.ending.cancel();
     }
 
-    /// An answer of this content type that the work sends; [`Reason::Overloaded`] where too many are under way.
+    /// An answer of this content type to that operator, which the work sends; [`Reason::Overloaded`] where too many are
+    /// under way.
     pub(super) fn answer<F>(
         &self,
+        of: &QualifiedId,
         content_type: &'static str,
         work: impl FnOnce(Outlet) -> F,
     ) -> Result<Response, Reason>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Reason::Overloaded)?;
+        let place = self.places.take(of).ok_or(Reason::Overloaded)?;
         let (pieces, taken) = mpsc::channel(WAITING);
         let outlet = Outlet {
             pieces,
@@ -95,6 +141,14 @@ impl Outlet {
             sent = self.pieces.send(Some(piece.into())) => sent.map_err(|_| Cut),
             () = self.clock.sleep(PATIENCE) => Err(Cut),
             () = self.ending.cancelled() => Err(Cut),
+        }
+    }
+
+    /// Whether there is a reader still; what sends nothing for long asks.
+    pub(super) fn look(&self) -> Result<(), Cut> {
+        match self.pieces.is_closed() || self.ending.is_cancelled() {
+            true => Err(Cut),
+            false => Ok(()),
         }
     }
 
@@ -127,6 +181,10 @@ mod tests {
         Streams::new(TaskTracker::new(), Arc::new(SystemClock::start()))
     }
 
+    fn reader(n: usize) -> QualifiedId {
+        format!("corp/{n}").parse().expect("id")
+    }
+
     async fn read(response: Response) -> Result<Bytes, axum::Error> {
         Ok(response.into_body().collect().await?.to_bytes())
     }
@@ -139,10 +197,10 @@ mod tests {
             outlet.send("b").await.expect("sent");
             outlet.end().await;
         };
-        let answer = streams.answer("text/csv", whole).expect("a place");
+        let answer = streams.answer(&reader(0), "text/csv", whole).expect("a place");
         assert_eq!(read(answer).await.expect("whole"), "ab");
         let part = async |outlet: Outlet| outlet.send("a").await.expect("sent");
-        let answer = streams.answer("text/csv", part).expect("a place");
+        let answer = streams.answer(&reader(0), "text/csv", part).expect("a place");
         assert!(read(answer).await.is_err(), "broken off");
     }
 
@@ -151,31 +209,63 @@ mod tests {
         let streams = streams();
         let work = async |outlet: Outlet| while outlet.pause(Duration::from_secs(3600)).await.is_ok() {};
         let mut answers: Vec<_> = (0..MOST)
-            .map(|_| streams.answer("x/y", work).expect("a place"))
+            .map(|n| streams.answer(&reader(n), "x/y", work).expect("a place"))
             .collect();
-        assert_eq!(streams.answer("x/y", work).err(), Some(Reason::Overloaded));
+        assert_eq!(
+            streams.answer(&reader(MOST), "x/y", work).err(),
+            Some(Reason::Overloaded)
+        );
         answers.pop();
-        while streams.places.available_permits() == 0 {
+        while streams.places.taken().len() == MOST {
             tokio::task::yield_now().await;
         }
-        assert!(streams.answer("x/y", work).is_ok());
+        assert!(streams.answer(&reader(MOST), "x/y", work).is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_operator_does_not_take_all_places() {
+        let streams = streams();
+        let work = async |outlet: Outlet| while outlet.pause(Duration::from_secs(3600)).await.is_ok() {};
+        let answers: Vec<_> = (0..MOST)
+            .filter_map(|_| streams.answer(&reader(0), "x/y", work).ok())
+            .collect();
+        assert_eq!(answers.len(), MOST_OF_ONE);
+        assert!(streams.answer(&reader(1), "x/y", work).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_sends_nothing_notices_that_its_reader_left_and_that_the_broker_ends() {
+        let streams = streams();
+        let work = async |outlet: Outlet| {
+            while outlet.look().is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        drop(streams.answer(&reader(0), "x/y", work).expect("a place"));
+        while !streams.places.taken().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let _answer = streams.answer(&reader(0), "x/y", work).expect("a place");
+        streams.end();
+        streams.tasks.close();
+        streams.tasks.wait().await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_is_cut_off() {
         let streams = streams();
         let work = async |outlet: Outlet| while outlet.send("x").await.is_ok() {};
-        let _answer = streams.answer("x/y", work).expect("a place");
+        let _answer = streams.answer(&reader(0), "x/y", work).expect("a place");
         streams.tasks.close();
         streams.tasks.wait().await;
-        assert_eq!(streams.places.available_permits(), MOST);
+        assert!(streams.places.taken().is_empty(), "nothing is kept of who left");
     }
 
     #[tokio::test]
     async fn the_end_of_the_broker_ends_them() {
         let streams = streams();
         let work = async |outlet: Outlet| while outlet.pause(Duration::from_secs(3600)).await.is_ok() {};
-        let answer = streams.answer("x/y", work).expect("a place");
+        let answer = streams.answer(&reader(0), "x/y", work).expect("a place");
         streams.end();
         assert!(read(answer).await.is_err());
         streams.tasks.close();

@@ -174,7 +174,7 @@ impl Told {
                 Table::of("By subject", "nobody named, or erased", &obtained.by_subject),
                 Table::of("By server", "no server", &obtained.by_server),
             ],
-            counted: counted(told.counted.at, told.counted.behind),
+            counted: counted(&told.counted),
             next: told.next.iter().map(step).collect(),
         }
     }

@@ -64,7 +64,7 @@ pub(super) async fn start(door: Door, RawQuery(query): RawQuery) -> Response {
         let web = guard::web(&door)?;
         let snapshot = door.app.ports.active.snapshot();
         let issuer = issuer(web, snapshot.judge.catalogue())?;
-        let provider = Provider::find(web, web.identity.issuer_url(&issuer.issuer)).await?;
+        let provider = provider(&door, web, issuer).await?;
         let asked = super::query::Asked::read(query.as_deref());
         let cookie = new_cookie(&door, local(web, asked.get("next")))?;
         let to = provider.authorization(&marks(&cookie), &issuer.trust.log_in);
@@ -86,10 +86,10 @@ pub(super) async fn callback(door: Door, headers: HeaderMap, RawQuery(query): Ra
         let mut form = Form::decode(query.unwrap_or_default().as_bytes())?;
         let begun = cookie::read(&headers, cookie::LOGGING_IN).ok_or(Stop::Said(StatusCode::BAD_REQUEST, NOT_BEGUN))?;
         let marks = marks(&begun);
-        let next = check_begun(&door, &begun, &marks, form.take("state", MAX)?).await?;
+        let begun = check_begun(door.app.ports.now()?, &begun, &marks, form.take("state", MAX)?)?;
         let snapshot = door.app.ports.active.snapshot();
         let issuer = issuer(web, snapshot.judge.catalogue())?;
-        let provider = Provider::find(web, web.identity.issuer_url(&issuer.issuer)).await?;
+        let provider = provider(&door, web, issuer).await?;
         if !provider.is_from(form.take("iss", MAX)?.map(clear).as_deref()) {
             return Err(Stop::Said(StatusCode::BAD_REQUEST, NOT_BEGUN));
         }
@@ -102,13 +102,14 @@ pub(super) async fn callback(door: Door, headers: HeaderMap, RawQuery(query): Ra
             .id_token(catalogue, &web.issuer, &token, &web.client_id)
             .await;
         let verified = verified.map_err(refused)?;
+        begun.close(&door).await?;
         let session = crate::cli::keys::new_secret(door.app.ports.entropy.as_ref());
         leave(web, &headers).await?;
         web::log_in(&door.app.ports, &*web.store, verified, &session)
             .await
             .map_err(refused)?;
-        let next = next.and_then(|next| local(web, &next).map(str::to_owned));
-        let to = next.unwrap_or_else(|| format!("{}/ui/", web.base()));
+        let next = begun.next.as_deref().and_then(|next| local(web, next));
+        let to = next.map(str::to_owned).unwrap_or_else(|| format!("{}/ui/", web.base()));
         let mut response = Redirect::to(&to).into_response();
         give(&mut response, cookie::set(cookie::SESSION, &session, None));
         give(&mut response, cookie::clear(cookie::LOGGING_IN));
@@ -131,7 +132,7 @@ pub(super) async fn log_out(door: Door, request: Request) -> Response {
         let here = format!("{}{}/ui/login?left=1", web.origin(), web.base());
         let snapshot = door.app.ports.active.snapshot();
         let there = match issuer(web, snapshot.judge.catalogue()) {
-            Ok(issuer) => Provider::find(web, web.identity.issuer_url(&issuer.issuer)).await.ok(),
+            Ok(issuer) => provider(&door, web, issuer).await.ok(),
             Err(_) => None,
         };
         let there = there.and_then(|provider| provider.log_out(&web.client_id, &here));
@@ -140,6 +141,10 @@ pub(super) async fn log_out(door: Door, request: Request) -> Response {
         Ok(response)
     };
     answer(&door, None, Box::pin(work).await)
+}
+
+async fn provider(door: &Door, web: &Web, issuer: &Issuer) -> Result<Provider, Reason> {
+    Provider::find(web, &*door.app.ports.clock, web.identity.issuer_url(&issuer.issuer)).await
 }
 
 /// The issuer's file, if it lets operators in.
@@ -182,26 +187,37 @@ fn marks(cookie: &Secret) -> Marks {
     }
 }
 
-/// The answer belongs to a log-in that this browser began, lately, and is the first one to it. Answers where to go on.
-async fn check_begun(
-    door: &Door,
-    begun: &Secret,
-    marks: &Marks,
-    state: Option<Secret>,
-) -> Result<Option<String>, Stop> {
+/// A log-in that is under way.
+struct Begun {
+    /// What it is told apart by.
+    id: ReplayId,
+    /// Where to go on.
+    next: Option<String>,
+}
+
+/// The answer belongs to a log-in that this browser began, lately. Anybody can make up a log-in, so nothing is kept of
+/// it before the issuer has taken its code.
+fn check_begun(now: Timestamp, begun: &Secret, marks: &Marks, state: Option<Secret>) -> Result<Begun, Stop> {
     let refused = || Stop::Said(StatusCode::BAD_REQUEST, NOT_BEGUN);
-    let ports = &door.app.ports;
     let (at, next) = parts(begun).ok_or_else(refused)?;
-    let now = ports.now()?;
-    let until = at + WINDOW;
-    if state.as_ref() != Some(&marks.state) || now < at || now >= until {
+    if state.as_ref() != Some(&marks.state) || now < at || now >= at + WINDOW {
         return Err(refused());
     }
-    let id = begun.digest();
-    match ports.ledger.burn(vec![ReplayId { id, until }]).await {
-        Ok(()) => Ok(next),
-        Err(AppendError::Store(error)) => Err(error.into()),
-        Err(_) => Err(refused()),
+    let id = ReplayId {
+        id: begun.digest(),
+        until: at + WINDOW,
+    };
+    Ok(Begun { id, next })
+}
+
+impl Begun {
+    /// It ends once.
+    async fn close(&self, door: &Door) -> Result<(), Stop> {
+        match door.app.ports.ledger.burn(vec![self.id.clone()]).await {
+            Ok(()) => Ok(()),
+            Err(AppendError::Store(error)) => Err(error.into()),
+            Err(_) => Err(Stop::Said(StatusCode::BAD_REQUEST, NOT_BEGUN)),
+        }
     }
 }
 
@@ -236,7 +252,7 @@ fn refused(reason: Reason) -> Stop {
         return Stop::Reason(reason);
     }
     tracing::warn!(reason = reason.code(), "a log-in at the page was refused");
-    let text = "The issuer's answer was refused. The log of the broker says why.";
+    let text = "The issuer's answer was refused, or was used before. Log in again; the log of the broker says why.";
     Stop::Said(StatusCode::FORBIDDEN, text)
 }
 

@@ -29,9 +29,11 @@ use axum::{
     routing::{get, post},
 };
 use procura_core::{source::Source, web::WebStore};
-use procura_identity::Identity;
+use procura_identity::{Cached, Identity};
 use procura_wire::Name;
 use url::Url;
+
+pub(crate) use provider::Described;
 
 use crate::http::{App, Door};
 
@@ -46,6 +48,8 @@ pub(crate) struct Web {
     pub(crate) client_secret: Option<Arc<dyn Source>>,
     /// Where the broker is.
     pub(crate) site: Url,
+    /// What the issuer last said of itself.
+    pub(crate) described: Cached<Described>,
 }
 
 impl Web {

@@ -11,6 +11,7 @@ use procura_core::{
     Timestamp,
     ledger::{Event, Outcome, Page},
     query::{Expr, search},
+    report,
     usage::{Day, Dimension, Sum, UsageFilter},
     web::{Activity, Counting},
 };
@@ -66,7 +67,6 @@ pub(super) async fn page(door: Door, headers: HeaderMap) -> Response {
         let is_cut = hours.iter().map(|activity| activity.count).sum::<u64>() >= u64::from(COUNTED);
         let since = Day::of(now).before(DAYS - 1);
         let days = days(&door, &reader, since).await?;
-        let projected = door.app.usage.projected().await?;
         let newest = Page {
             before: None,
             limit: NEWEST,
@@ -78,7 +78,7 @@ pub(super) async fn page(door: Door, headers: HeaderMap) -> Response {
             frame: reader.frame(&door, "overview", "Overview"),
             tiles: tiles(&days, since),
             is_cut,
-            counted: counted(projected.at, projected.behind),
+            counted: counted(&report::counted(&*door.app.usage, reader.targets().is_none()).await?),
             charts: [
                 Chart::of(("Last 24 hours", "hour", "hours"), &by_hour(&hours), now, (HOUR, 24)),
                 Chart::of(("Last 7 days", "day", "days"), &by_day(&days), now, (DAY, DAYS.into())),

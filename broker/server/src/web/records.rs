@@ -155,7 +155,7 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
         let asked = Asked::read(Some(&query));
         let now = door.app.ports.now()?;
         let read = Query::read(Some(&query)).map_err(Refusal::from);
-        let (found, problem) = match read.and_then(|query| query.issuances(&headers, now)) {
+        let (found, problem) = match read.and_then(|query| query.shown(now)) {
             Ok(question) => (find(&door, &reader, &question).await?, String::new()),
             Err(refusal) => (Found::default(), mistake(&refusal)),
         };

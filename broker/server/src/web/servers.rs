@@ -10,6 +10,7 @@ use axum::{
 };
 use procura_core::{
     catalogue::{Catalogue, Risk, Server},
+    report,
     usage::{Day, Dimension, Sum, UsageFilter},
 };
 use procura_wire::{Name, QualifiedId};
@@ -24,10 +25,12 @@ use crate::http::Door;
 
 /// Servers of a page.
 const MAX_SERVERS: usize = 50;
-/// Most sums that are read: one for each day and server, or for each day, tool and grants of one.
-const SUMS: u32 = 50_000;
+/// Most sums that are read: one for each server, or for each tool and grants of one.
+const SUMS: u32 = 10_000;
+/// Days that they are read of, today is the last.
+const DAYS: u32 = 90;
 
-/// When something was last issued, or reported as used, and how often something was issued.
+/// When something was last issued, or reported as used, and how often something was issued, of the days that are read.
 #[derive(Clone, Copy, Default)]
 struct Used {
     day: Option<Day>,
@@ -36,35 +39,38 @@ struct Used {
 
 impl Used {
     fn add(&mut self, sum: &Sum) {
-        if sum.issued + sum.reported > 0 {
-            self.day = self.day.max(Some(Day::of(sum.last)));
-            self.issued += sum.issued;
-        }
+        self.day = self.day.max(sum.used_on);
+        self.issued += sum.issued;
     }
 
     /// The day, in UTC.
     fn shown(self) -> String {
         self.day.map_or_else(
-            || "never".to_owned(),
+            || format!("not in {DAYS} days"),
             |day| day.begins().strftime("%Y-%m-%d").to_string(),
         )
     }
 }
 
-/// The sums of those targets that the reader may read, by day and these dimensions.
+/// The sums of the last days and of those targets that the reader may read, by these dimensions.
 async fn sums(door: &Door, reader: &Reader, server: Option<&Name>, by: &[Dimension]) -> Result<Vec<Sum>, Stop> {
     let filter = UsageFilter {
         targets: reader.targets().map(<[Name]>::to_vec),
         server: server.cloned(),
+        since: Some(Day::of(door.app.ports.now()?).before(DAYS - 1)),
         ..UsageFilter::default()
     };
-    let by = by.iter().copied().chain([Dimension::Day]).collect();
-    Ok(door.app.usage.sums(filter, by, SUMS).await?)
+    Ok(door.app.usage.sums(filter, by.to_vec(), SUMS).await?)
 }
 
-async fn how_far(door: &Door) -> Result<String, Stop> {
-    let projected = door.app.usage.projected().await?;
-    Ok(counted(projected.at, projected.behind))
+/// Of which days the sums are, how far they count, and whether there are more than were read.
+async fn how_far(door: &Door, reader: &Reader, sums: &[Sum]) -> Result<String, Stop> {
+    let counted = counted(&report::counted(&*door.app.usage, reader.targets().is_none()).await?);
+    let more = match sums.len() < SUMS as usize {
+        true => "",
+        false => " There are more sums than were read: what is said not to have been used may have been.",
+    };
+    Ok(format!("Of the last {DAYS} days of UTC. {counted}{more}"))
 }
 
 /// A server in the list.
@@ -101,9 +107,10 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
         let readable = servers.filter(|(name, server)| name.as_str() > after && is_seen(&reader, server));
         let readable: Vec<_> = readable.take(MAX_SERVERS + 1).collect();
         let mut used: BTreeMap<String, Used> = BTreeMap::new();
-        for sum in sums(&door, &reader, None, &[Dimension::Server]).await? {
+        let sums = sums(&door, &reader, None, &[Dimension::Server]).await?;
+        for sum in &sums {
             let name = sum.of.first().cloned().flatten().unwrap_or_default();
-            used.entry(name).or_default().add(&sum);
+            used.entry(name).or_default().add(sum);
         }
         let used = |name: &Name| used.get(name.as_str()).copied().unwrap_or_default();
         let shown = readable.iter().take(MAX_SERVERS);
@@ -113,7 +120,7 @@ pub(super) async fn list(door: Door, headers: HeaderMap, RawQuery(query): RawQue
         let more = (readable.len() > MAX_SERVERS).then(|| rows.last().map(|last| pair("after", &last.name)));
         let page = ServersPage {
             frame: reader.frame(&door, "servers", "Servers"),
-            counted: how_far(&door).await?,
+            counted: how_far(&door, &reader, &sums).await?,
             rows,
             more: more.flatten(),
         };
@@ -200,7 +207,7 @@ pub(super) async fn one(door: Door, headers: HeaderMap, Path(name): Path<String>
             session_ttl: span(server.session_ttl.as_secs()),
             grants: grant_rows(catalogue, &reader, server, &sums),
             query: pair("server", name.as_str()),
-            counted: how_far(&door).await?,
+            counted: how_far(&door, &reader, &sums).await?,
         };
         Ok(html(&door, StatusCode::OK, &page))
     };

@@ -1,6 +1,6 @@
 //! Values of records as they are shown: data that nobody of ours wrote stays data.
 
-use procura_core::Timestamp;
+use procura_core::{Timestamp, report::Counted};
 use serde_json::Value;
 
 /// Characters of one value that are shown.
@@ -32,9 +32,12 @@ pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// How far sums count.
-pub(super) fn counted(at: Option<Timestamp>, behind: bool) -> String {
-    match (at, behind) {
+/// How far sums count. Those who may not read all are told nothing that others' records change.
+pub(super) fn counted(counted: &Counted) -> String {
+    let Some(behind) = counted.behind else {
+        return "Sums may be some seconds old.".to_owned();
+    };
+    match (counted.at, behind) {
         (Some(at), false) => format!("Counted up to {} UTC.", time(at)),
         (Some(at), true) => format!("Counted up to {} UTC; newer records wait to be counted.", time(at)),
         (None, true) => "Nothing is counted yet; records wait to be counted.".to_owned(),

@@ -2,7 +2,7 @@
 
 use procura_core::{
     ids::IssuanceId,
-    usage::{Dimension, Sum, UsageFilter},
+    usage::{Day, Dimension, Sum, UsageFilter},
 };
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -21,6 +21,7 @@ pub(super) struct SumRow {
     reported: i64,
     first_at: i64,
     last_at: i64,
+    used_on: Option<i64>,
     until: Option<i64>,
     granted: Option<i64>,
     used: Option<i64>,
@@ -40,6 +41,7 @@ impl IntoDomain for SumRow {
             reported: count(self.reported),
             first: at.time("first_at", self.first_at)?,
             last: at.time("last_at", self.last_at)?,
+            used_on: self.used_on.map(Day),
             until: at.maybe_time("until", self.until)?,
             granted: self.granted.map(count),
             used: self.used.map(count),
@@ -104,6 +106,7 @@ pub(super) fn sums(json_list: &str, filter: &UsageFilter, by: &[Dimension], limi
         "SELECT CAST({json_list}({columns}) AS text) AS dimensions,
                 CAST(sum(u.issued) AS bigint) AS issued, CAST(sum(u.refused) AS bigint) AS refused,
                 CAST(sum(u.reported) AS bigint) AS reported, min(u.first_at) AS first_at, max(u.last_at) AS last_at,
+                CAST(max(CASE WHEN u.issued + u.reported > 0 THEN u.day END) AS bigint) AS used_on,
                 max(u.until) AS until, max(u.granted) AS granted, max(u.used) AS used, min(u.record) AS record
            FROM {from}",
         columns = columns.join(", "),
@@ -166,7 +169,6 @@ fn column(dimension: Dimension) -> &'static str {
 #[cfg(test)]
 mod tests {
     use procura_contract::ledger_suite::sample::{name, qualified};
-    use procura_core::usage::Day;
     use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
     use super::*;

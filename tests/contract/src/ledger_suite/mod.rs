@@ -83,6 +83,7 @@ macro_rules! ledger_tests {
             a_question_finds_what_its_filter_says
             attack_199_a_reader_of_some_targets_learns_of_no_others
             a_walk_ends_after_so_many_records
+            the_targets_of_a_reader_share_what_a_page_looks_at
             bundles_are_kept_once
             the_bundle_that_was_settled_last_is_known
             places_that_hold_leases_are_told

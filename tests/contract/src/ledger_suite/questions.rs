@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use procura_core::{
     ids::IssuanceId,
     ledger::{Conditions, Entry, Event, Filter, Ledger, Outcome, Page},
-    query::{EXAMINED, Expr, Scope, search},
+    query::{EXAMINED, Expr, SHARE, Scope, search},
 };
 
 use super::{LedgerUnderTest, sample::*};
@@ -175,4 +175,20 @@ pub async fn a_walk_ends_after_so_many_records(store: &mut impl LedgerUnderTest)
     };
     assert_eq!(floor(late.clone(), None, 10).await, Some(entries[390].id));
     assert_eq!(floor(late, None, 11).await, None);
+}
+
+/// What a page costs does not grow with the targets that a reader may read.
+pub async fn the_targets_of_a_reader_share_what_a_page_looks_at(store: &mut impl LedgerUnderTest) {
+    let ledger = store.ledger();
+    let github = |entry: &&Entry| entry.index.target == Some(name("github"));
+    let entries = many(&*ledger).await;
+    let github: Vec<_> = entries.iter().rev().filter(github).map(|entry| entry.id).collect();
+    let empty = (0..EXAMINED / SHARE).map(|n| name(&format!("empty-{n}")));
+    let scope = Scope::Targets(empty.chain([name("github")]).collect());
+    let nothing = Page { before: None, limit: 9 };
+    let page = search(&*ledger, &asked("tool = nothing"), &scope, nothing)
+        .await
+        .expect("read");
+    assert_eq!(page.next, Some(github[SHARE as usize - 1]));
+    assert_eq!(found(&*ledger, &asked(""), &scope, 50).await, github);
 }

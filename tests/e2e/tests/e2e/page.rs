@@ -187,7 +187,7 @@ pub(crate) async fn the_page_of_dev_lets_in_who_began_the_log_in_once(testbed: &
     assert_eq!(old.get("/ui/").await?.status(), 303, "the one before has ended");
     let mut again = Browser::new(&http, &base);
     again.cookies = begun;
-    assert_eq!(again.get(&answer).await?.status(), 400, "a second time");
+    assert_eq!(again.get(&answer).await?.status(), 403, "a second time");
 
     let mut mixed = Browser::new(&http, &base);
     let answer = mixed.chosen("operator").await?;

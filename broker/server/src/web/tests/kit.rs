@@ -17,7 +17,7 @@ use procura_core::{
     trust::Vouched,
     web,
 };
-use procura_identity::Builtin;
+use procura_identity::{Builtin, Cached};
 use procura_target_jwt::{Keyring, SigningAlgorithm, new_set};
 use procura_wire::{Name, QualifiedId, Reason, Secret};
 use serde_json::json;
@@ -89,6 +89,7 @@ impl Stage {
             client_id: "page".to_owned(),
             client_secret: None,
             site: ISSUER.parse().expect("url"),
+            described: Cached::default(),
         }));
         let routes = http::public(broker.app(&ISSUER.parse().expect("url"), None), "/");
         let stage = Self {

@@ -1,8 +1,19 @@
 //! Blast radius, what is used, and how far pages looked.
 
-use procura_core::record::Draft;
+use std::time::Duration;
 
-use super::kit::{Answer, Stage, name};
+use procura_core::{
+    Timestamp,
+    ids::IssuanceId,
+    ledger::{Event, Outcome},
+    record::Draft,
+};
+use serde_json::{Value, json};
+
+use super::{
+    kit::{Answer, Stage, name},
+    matrix::ask,
+};
 use crate::web::blast::ways;
 
 fn with_source(draft: &mut Draft) {
@@ -153,7 +164,7 @@ async fn servers_say_when_they_and_their_grants_were_used_last() {
         page(&stage, "one", "/ui/servers").await.body,
     );
     assert!(
-        all.contains(&day) && all.contains("2 issued") && all.contains("never"),
+        all.contains(&day) && all.contains("2 issued") && all.contains("not in 90 days"),
         "{all}"
     );
     assert!(one.contains(&day) && one.contains("1 issued"), "{one}");
@@ -163,7 +174,68 @@ async fn servers_say_when_they_and_their_grants_were_used_last() {
         server[at..].split("</tr>").next().unwrap_or_default().to_owned()
     };
     assert!(row("list_tickets").contains(&day), "{server}");
-    assert!(row("delete_ticket").contains("never"), "{server}");
+    assert!(row("delete_ticket").contains("not in 90 days"), "{server}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_no_use_and_what_was_used_long_ago_is_said_to_be() {
+    let stage = Stage::set().await;
+    let ports = &stage.broker.ports;
+    let ago = |days: u64| ports.clock.now() - Duration::from_secs(days * 24 * 3600);
+    let append = async |server: &str, at: Timestamp, outcome: Outcome| {
+        let id = IssuanceId::new(at, ports.entropy.as_ref());
+        let mut draft = Draft::new(id, at, Event::Exchange, "t".to_owned());
+        draft.facts.server = Some(name(server));
+        draft.facts.target = Some(name("api"));
+        stage.append(&draft, outcome, None).await;
+    };
+    append("tickets", ago(80), Outcome::Issued).await;
+    append("tickets", ago(2), Outcome::Refused).await;
+    append("reports", ago(100), Outcome::Issued).await;
+    append("reports", ago(2), Outcome::Refused).await;
+    stage.count().await;
+    let shown = page(&stage, "all", "/ui/servers").await.body;
+    let row = |server: &str| {
+        let at = shown.find(&format!("/ui/servers/{server}\"")).expect("the server");
+        shown[at..].split("</tr>").next().unwrap_or_default().to_owned()
+    };
+    assert!(
+        row("tickets").contains(&ago(80).strftime("%Y-%m-%d").to_string()),
+        "{shown}"
+    );
+    assert!(row("reports").contains("not in 90 days"), "{shown}");
+}
+
+#[tokio::test]
+async fn attack_208_how_far_sums_count_is_told_to_those_who_may_read_all() {
+    let stage = Stage::set().await;
+    stage.issued("db", |_| {}).await;
+    stage.count().await;
+    let counted = async |role: &str| {
+        let answer = ask(&stage, role, "GET", "/v1/reports/blast-radius?server=tickets").await;
+        let body: Value = serde_json::from_str(&answer.body).expect("json");
+        body["counted"].clone()
+    };
+    let (all, one) = (counted("all").await, counted("one").await);
+    assert_eq!((&all["records"], &all["behind"]), (&json!(1), &json!(false)));
+    assert!(all["at"].is_string(), "{all}");
+    assert_eq!(
+        one,
+        json!({"records": null, "record": null, "at": null, "behind": null})
+    );
+    let shown = page(&stage, "one", "/ui/").await.body;
+    assert!(
+        shown.contains("Sums may be some seconds old.") && !shown.contains("Counted up to"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn the_page_of_records_has_no_other_form() {
+    let stage = Stage::set().await;
+    let refused = page(&stage, "operator", "/ui/records?format=csv&limit=4000000000").await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("“format” is not written"), "{}", refused.body);
 }
 
 #[tokio::test]

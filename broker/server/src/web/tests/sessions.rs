@@ -3,11 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::http::{Request, StatusCode, header};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use procura_core::web::{self, WEB_IDLE, WEB_LIFE, WEB_SESSIONS};
-use procura_wire::{Reason, Secret};
+use procura_wire::{Digest, Reason, Secret};
 
 use super::kit::Stage;
-use crate::{cli::keys::new_secret, testing::ISSUER, web::guard};
+use crate::{
+    cli::keys::new_secret,
+    testing::ISSUER,
+    web::{cookie, guard},
+};
 
 #[tokio::test]
 async fn attack_205_a_form_that_the_page_did_not_make_changes_nothing() {
@@ -231,5 +236,28 @@ async fn without_web_in_the_configuration_there_is_no_page() {
             .await
             .expect("answer");
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+/// Anybody can make up a cookie and the state that fits it.
+#[tokio::test]
+async fn attack_209_a_log_in_that_a_stranger_made_up_leaves_nothing_behind() {
+    let stage = Stage::set().await;
+    for at in [stage.broker.ports.clock.now().as_second(), i64::MAX, 253_402_207_200] {
+        let cookie = format!("{at}.x.");
+        let state = Digest::of_parts([b"procura log-in state v1\0", cookie.as_bytes()]);
+        let state = BASE64_URL_SAFE_NO_PAD.encode(state.as_bytes());
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let request = Request::get(format!("/ui/callback?code=x&state={state}"));
+            let request = request.header(header::COOKIE, format!("{}={cookie}", cookie::LOGGING_IN));
+            seen.push(stage.ask(request, String::new()).await.status);
+        }
+        // The issuer is asked, which there is none of here; as if for the first time.
+        let expected = match at < 253_402_207_200 {
+            true => StatusCode::SERVICE_UNAVAILABLE,
+            false => StatusCode::BAD_REQUEST,
+        };
+        assert_eq!(seen, [expected; 2], "{at}");
     }
 }
