@@ -194,15 +194,11 @@ impl Door {
         Ok(record)
     }
 
-    /// Whether a rule lets the operator behind the bearer token read a target's records, or all.
-    pub(super) async fn reader(&self, headers: &HeaderMap, target: Option<&Name>) -> Result<(), Refusal> {
+    /// The operator behind the bearer token, where a rule lets it read a target's records, or all.
+    pub(super) async fn reader(&self, headers: &HeaderMap, target: Option<&Name>) -> Result<Operator, Refusal> {
         let operator = self.operator(headers).await?;
-        Ok(operator::permit(
-            &self.app.ports,
-            &operator,
-            OperatorAction::ReadLog,
-            target,
-        )?)
+        operator::permit(&self.app.ports, &operator, OperatorAction::ReadLog, target)?;
+        Ok(operator)
     }
 
     pub(super) fn json(&self, answer: Result<Value, Refusal>) -> Response {

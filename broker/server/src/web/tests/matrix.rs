@@ -230,7 +230,7 @@ async fn ask(stage: &Stage, role: &str, method: &str, path: &str) -> Answer {
 }
 
 #[expect(clippy::disallowed_methods, reason = "an operator sends it")]
-fn authorization(token: &Secret) -> String {
+pub(super) fn authorization(token: &Secret) -> String {
     format!("Bearer {}", token.expose())
 }
 
