@@ -3,7 +3,7 @@
 
 use std::{
     error::Error,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,11 @@ use procura_core::{
     source::Source,
 };
 use procura_wire::Secret;
-use reqwest::{Certificate, Client, Response, StatusCode, header::IF_NONE_MATCH, redirect};
+use reqwest::{
+    Certificate, Client, Response, StatusCode,
+    header::{HeaderMap, IF_NONE_MATCH},
+    redirect,
+};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use serde::Deserialize;
 use url::Url;
@@ -112,12 +116,21 @@ impl S3Anchor {
             .await
             .map_err(|error| away(describe(&error.without_url())))?;
         let status = response.status();
+        let deleted = is_deleted(response.headers());
         let text = text(response).await?;
         match status {
             StatusCode::OK => Ok(Some(text)),
+            // The lock keeps the versions, not the name: it would be free for another note.
+            StatusCode::NOT_FOUND if deleted => Err(self.unfit(&format!(
+                "somebody deleted the note {object}; find out who, then remove its delete marker, below which it still is"
+            ))),
             StatusCode::NOT_FOUND if !text.contains("NoSuchBucket") => Ok(None),
             status => Err(self.unwanted(status)),
         }
+    }
+
+    fn unfit(&self, problem: &str) -> AnchorError {
+        AnchorError::Unfit(format!("bucket {}: {problem}", self.bucket.name()))
     }
 
     fn unwanted(&self, status: StatusCode) -> AnchorError {
@@ -131,9 +144,13 @@ impl S3Anchor {
         })
     }
 
+    fn known(&self) -> MutexGuard<'_, u64> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many notes there are, and the last one. Since their numbers have no gaps, a few looks are enough.
     async fn count(&self) -> Result<(u64, Option<String>), AnchorError> {
-        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.known();
         // Notes below `there` are there; the last of them was read. At `gone` there is none.
         let mut there = known.saturating_sub(1);
         let Some(mut last) = self.note(there).await? else {
@@ -158,13 +175,28 @@ impl S3Anchor {
 
     async fn look(&self) -> Result<Anchored, AnchorError> {
         let (position, note) = self.count().await?;
-        let known = &mut *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if note.is_none() && *known > 0 {
+        let found = Anchored { position, note };
+        if *self.known() == 0 {
+            self.refuses_a_second(&found).await?;
+        }
+        let known = &mut *self.known();
+        if found.note.is_none() && *known > 0 {
             *known = 0;
             return Err(away("notes that were there are gone"));
         }
         *known = position;
-        Ok(Anchored { position, note })
+        Ok(found)
+    }
+
+    /// A service that does not know the condition would let two writers have one number.
+    async fn refuses_a_second(&self, anchored: &Anchored) -> Result<(), AnchorError> {
+        let Some(note) = &anchored.note else { return Ok(()) };
+        match self.put(anchored.position - 1, note.clone()).await {
+            Err(AnchorError::Taken) => Ok(()),
+            Ok(()) => Err(self
+                .unfit("it writes over what is there; keep the notes in one that knows If-None-Match for PutObject")),
+            Err(error) => Err(error),
+        }
     }
 
     async fn put(&self, position: u64, note: String) -> Result<(), AnchorError> {
@@ -206,6 +238,13 @@ fn key(secret: &Secret) -> Option<Credentials> {
         Some(token) => Credentials::new_with_token(key.access_key_id, secret, token.expose()),
         None => Credentials::new(key.access_key_id, secret),
     })
+}
+
+/// Whether a plain delete put a marker above what is there.
+fn is_deleted(headers: &HeaderMap) -> bool {
+    headers
+        .get("x-amz-delete-marker")
+        .is_some_and(|marker| marker.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
 async fn text(mut response: Response) -> Result<String, AnchorError> {

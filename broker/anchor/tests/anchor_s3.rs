@@ -15,6 +15,10 @@ use procura_core::{
 };
 use procura_wire::Secret;
 use reqwest::Client;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 struct Key;
 
@@ -119,4 +123,60 @@ async fn notes_that_vanish_are_noticed() {
     let deleted = delete.delete(object).header("Authorization", OPERATOR).send().await;
     assert!(deleted.expect("answer").status().is_success());
     assert!(matches!(anchor.last().await, Err(AnchorError::Away(_))));
+}
+
+/// A service with one note: its answers to `GET` of that note, to `GET` of others, and to `PUT`.
+#[expect(clippy::disallowed_methods, reason = "it lives as long as its test")]
+async fn service(note: &'static str, others: &'static str, put: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = format!("http://{}", listener.local_addr().expect("address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 16 * 1024];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]);
+            let answer = match request.split_once(' ') {
+                Some(("PUT", _)) => put,
+                Some(("GET", path)) if path.starts_with("/notes/log/one/00000000000000000000?") => note,
+                _ => others,
+            };
+            let answer = format!("HTTP/1.1 {answer}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+const NOTHING: &str = "404 Not Found\r\nContent-Length: 0";
+const REFUSED: &str = "412 Precondition Failed\r\nContent-Length: 0";
+
+#[tokio::test]
+async fn attack_193_a_note_below_a_delete_marker_is_no_free_place() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    const MARKER: &str = "404 Not Found\r\nContent-Length: 0\r\nx-amz-delete-marker: true";
+    let kept = "200 OK\r\nContent-Length: 0";
+    for (note, others) in [(MARKER, NOTHING), (kept, MARKER)] {
+        let address = service(note, others, REFUSED).await;
+        let found = anchor(&address, "notes").last().await;
+        let Err(AnchorError::Unfit(problem)) = found else {
+            panic!("a deleted note: {found:?}");
+        };
+        assert!(problem.contains("somebody deleted the note log/one/0"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn attack_194_a_service_that_writes_over_notes_is_no_anchor() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let kept = "200 OK\r\nContent-Length: 0";
+    let found = anchor(&service(kept, NOTHING, kept).await, "notes").last().await;
+    let Err(AnchorError::Unfit(problem)) = found else {
+        panic!("written over: {found:?}");
+    };
+    assert!(
+        problem.contains("bucket notes: it writes over what is there"),
+        "{problem}"
+    );
+    let found = anchor(&service(kept, NOTHING, REFUSED).await, "notes").last().await;
+    assert_eq!(found.expect("read").position, 1);
 }

@@ -1,7 +1,7 @@
 //! The exported log: JSON Lines that anybody can verify without the broker.
 //!
 //! A header, the records in the order of their leaf indices, and checkpoints, each behind the last record that it covers;
-//! the last line is a checkpoint. Whatever a line says has one spelling only, so that no bit of the file can change
+//! the last line is a checkpoint, or says which record the store lacks. Whatever a line says has one spelling only, so that no bit of the file can change
 //! unseen.
 
 mod kept;
@@ -9,7 +9,7 @@ mod line;
 mod walk;
 
 pub use kept::{Fork, Kept};
-pub use line::{Fault, Line, checkpoint_line, header_line, read, record_line};
+pub use line::{Fault, Line, checkpoint_line, header_line, missing_line, read, record_line};
 pub use walk::{Found, Frontier, Open, Problem, Walk};
 
 /// Version of the format.

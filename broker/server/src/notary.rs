@@ -1,6 +1,7 @@
 //! The log's keys: Ed25519, read from a JWK set, signing notes as C2SP signed-note has them.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -156,6 +157,11 @@ impl Verifiers {
         lines.iter().map(known).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether there are none, so that nobody looks whose signatures they are.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text of a note that one of the keys signed under that name; of any note, where there are no keys.
     ///
     /// # Errors
@@ -164,7 +170,9 @@ impl Verifiers {
     pub(crate) fn open(&self, name: &str, note: &str) -> Result<String, String> {
         let note = Note::from_bytes(note.as_bytes()).map_err(|_| "it is no signed note".to_owned())?;
         if !self.0.is_empty() {
-            let of_name = self.0.iter().filter_map(|known| known.under(name));
+            // Lines of several epochs may be of one key.
+            let of_name: BTreeSet<Known> = self.0.iter().filter_map(|known| known.under(name)).collect();
+            let of_name = of_name.into_iter();
             let known = VerifierList::new(of_name.map(|known| Box::new(known) as Box<dyn Verifier>).collect());
             note.verify(&known)
                 .map_err(|_| format!("no given key of {name} signed it"))?;
@@ -174,7 +182,7 @@ impl Verifiers {
 }
 
 /// A key under a name.
-#[derive(Clone)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Known {
     name: String,
     id: u32,

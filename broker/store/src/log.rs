@@ -35,10 +35,12 @@ const BEGIN: &str = "
     VALUES (1, $1, 1, 0, $2, 0, 0)
         ON CONFLICT (one) DO NOTHING";
 
+/// Nobody takes a lease for a minute and more (60 s in microseconds): where one lasts so long, the clock of who took it was
+/// wrong. Who takes it from a holder that still works does no harm, as the fence is another one then.
 const HOLD: &str = "
     UPDATE log
        SET holder = $1, fence = fence + 1, until = $3
-     WHERE fence = $2 AND (until <= $4 OR holder = $1)";
+     WHERE fence = $2 AND (until <= $4 OR until > $4 + 60000000 OR holder = $1)";
 
 const RELEASE: &str = "UPDATE log SET until = 0 WHERE fence = $1";
 
@@ -81,12 +83,12 @@ struct LogRow {
     waiting: bool,
 }
 
-/// A record with its index, where the engine knows it already.
+/// A record with its index, where the engine knows it already. No leaf: it waits, and the record was taken away.
 #[derive(FromRow)]
 struct LeafRow {
     position: Option<i64>,
     id: Uuid,
-    leaf: String,
+    leaf: Option<String>,
 }
 
 /// The same with what it commits to.
@@ -191,7 +193,12 @@ fn in_order(rows: Vec<LeafRow>, first: u64) -> Result<Vec<LeafRecord>, StoreErro
         if row.position.is_some_and(|position| position != index) {
             return Err(inconsistent("a gap between the records: one was taken away"));
         }
-        let (id, leaf) = (IssuanceId(row.id), row.leaf);
+        let id = IssuanceId(row.id);
+        let Some(leaf) = row.leaf else {
+            return Err(inconsistent(&format!(
+                "record {id} waits for its index and was taken away"
+            )));
+        };
         records.push(LeafRecord { id, leaf });
     }
     Ok(records)

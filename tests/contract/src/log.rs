@@ -80,6 +80,7 @@ pub struct Kept {
 #[derive(Default)]
 pub struct MemoryLog {
     kept: Mutex<Option<Kept>>,
+    overtaken: Mutex<Option<Kept>>,
     appended: Notify,
     faults: Arc<Faults>,
 }
@@ -112,6 +113,11 @@ impl MemoryLog {
     /// Puts a backup in the place of what it keeps.
     pub fn restore(&self, backup: Kept) {
         self.with(|kept| *kept = backup);
+    }
+
+    /// Another process gets so far before tiles are read next.
+    pub fn overtake(&self, later: Kept) {
+        *self.overtaken.lock().unwrap_or_else(PoisonError::into_inner) = Some(later);
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
@@ -208,7 +214,11 @@ impl LogStore for MemoryLog {
     }
 
     fn tiles(&self, keys: Vec<TileKey>) -> BoxFuture<'_, Result<BTreeMap<TileKey, Vec<u8>>, StoreError>> {
+        let overtaken = self.overtaken.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.call(move |kept| {
+            if let Some(later) = overtaken {
+                *kept = later;
+            }
             let tile = |key: TileKey| Some((key, kept.tiles.get(&key)?.clone()));
             keys.into_iter().filter_map(tile).collect()
         })

@@ -127,6 +127,8 @@ pub async fn a_lease_is_taken_over_only_when_it_has_ended(store: &mut impl LogUn
     assert_eq!(log.hold(claim(other, seen, 1)).await, Ok(None), "it saw another fence");
     if log.is_shared() {
         assert_eq!(log.hold(claim(other, first, LEASE - 1)).await, Ok(None));
+        // The clocks of two replicas differ by some seconds.
+        assert_eq!(log.hold(claim(other, first, LEASE - 60)).await, Ok(None));
     }
     let again = log
         .hold(claim(one, first, LEASE - 1))
@@ -141,6 +143,16 @@ pub async fn a_lease_is_taken_over_only_when_it_has_ended(store: &mut impl LogUn
     assert!(first < again && again < taken);
     log.release(taken).await.expect("given back");
     assert!(log.hold(claim(one, taken, 2 * LEASE)).await.expect("asked").is_some());
+}
+
+/// A holder whose clock was far ahead and who died keeps nobody out.
+pub async fn a_lease_that_no_right_clock_has_given_is_taken_over(store: &mut impl LogUnderTest) {
+    let log = store.log();
+    log.begin("here/procura/1".to_owned()).await.expect("begun");
+    let seen = log.tree().await.expect("tree").fence;
+    let ahead = claim(replica(), seen, 24 * 3600);
+    let first = log.hold(ahead).await.expect("asked").expect("held");
+    assert!(log.hold(claim(replica(), first, 0)).await.expect("asked").is_some());
 }
 
 /// Tiles read back as they were kept, and those at the edge grow.
@@ -254,6 +266,7 @@ macro_rules! log_tests {
             records_become_leaves_in_one_order_without_gaps
             a_write_under_another_fence_or_size_changes_nothing
             a_lease_is_taken_over_only_when_it_has_ended
+            a_lease_that_no_right_clock_has_given_is_taken_over
             tiles_are_kept_and_grow
             what_is_published_never_goes_back
             attack_203_whoever_follows_is_told_each_record_once_in_the_order_of_the_tree

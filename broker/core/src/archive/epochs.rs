@@ -81,12 +81,62 @@ fn attack_193_a_link_excuses_nothing_beyond_the_end_that_it_names() {
 }
 
 #[test]
+fn attack_193_a_link_excuses_what_a_restore_lost_and_no_change_of_what_was_before() {
+    let linked = link(head(EARLIER, 200, Digest::of(b"end")), head(ORIGIN, 150, root_at(150)));
+    for (size, excused) in [(50, false), (149, false), (150, false), (151, true), (199, true)] {
+        let changed = head(EARLIER, size, Digest::of(b"before it was changed"));
+        let found = compared([linked.clone(), Statement::Checkpoint(changed)]).map(|walk| walk.given_up());
+        let problem = Problem::Changed {
+            origin: EARLIER.to_owned(),
+            size,
+            kept: 150,
+        };
+        match excused {
+            true => assert_eq!(found, Ok(2), "{size}"),
+            false => assert_eq!(found.expect_err("changed").problem, problem, "{size}"),
+        }
+    }
+}
+
+#[test]
+fn attack_193_what_one_restore_kept_the_next_one_may_lose() {
+    const BETWEEN: &str = "broker.example/between";
+    let first = link(
+        head(EARLIER, 200, Digest::of(b"end")),
+        head(BETWEEN, 150, Digest::of(b"150")),
+    );
+    let second = link(head(BETWEEN, 180, Digest::of(b"180")), head(ORIGIN, 100, root_at(100)));
+    let at = |size| Statement::Checkpoint(head(EARLIER, size, Digest::of(b"other")));
+    let done = compared([first.clone(), second.clone(), at(120)]).expect("lost by the second");
+    assert_eq!((done.extended(), done.given_up()), (1, 4));
+    assert_eq!(done.links().len(), 2);
+    let found = compared([first.clone(), second, at(100)])
+        .map(drop)
+        .expect_err("changed");
+    assert!(matches!(found.problem, Problem::Changed { kept: 100, .. }), "{found:?}");
+    // Where the links do not lead as far as this log, nobody says that the records are in it; nor where they go round.
+    let back = link(
+        head(BETWEEN, 180, Digest::of(b"180")),
+        head(EARLIER, 190, Digest::of(b"190")),
+    );
+    for links in [vec![first.clone()], vec![first, back]] {
+        let found = compared(links.into_iter().chain([at(100)]))
+            .map(drop)
+            .expect_err("unknown");
+        assert!(matches!(found.problem, Problem::Earlier { size: 100, .. }), "{found:?}");
+    }
+}
+
+#[test]
 fn a_link_that_leads_to_another_tree_than_this_is_found() {
     let end = head(EARLIER, 200, Digest::of(b"end"));
-    let elsewhere = link(end.clone(), head(ORIGIN, 150, Digest::of(b"another tree")));
+    let elsewhere = link(end, head(ORIGIN, 150, Digest::of(b"another tree")));
     let found = compared([elsewhere]).map(drop).expect_err("another tree");
     assert_eq!((found.problem, found.index), (Problem::Root(150), 0));
-    let ahead = link(end, head(ORIGIN, 301, Digest::of(b"more")));
+    let ahead = link(
+        head(EARLIER, 400, Digest::of(b"end")),
+        head(ORIGIN, 301, Digest::of(b"more")),
+    );
     assert_eq!(
         compared([ahead]).map(drop).expect_err("cut off").problem,
         Problem::Truncated(301)

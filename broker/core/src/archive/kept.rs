@@ -66,10 +66,42 @@ impl Kept {
         self.heads.pop_back()
     }
 
-    /// Whether a link says that the log does not go on from this head: it lies before the end of an epoch that an
-    /// operator gave up. Of such a head only the last one is known to be of the log that ended.
-    pub(super) fn gives_up(&self, head: &Head) -> bool {
-        let ends = |link: &Link| link.old.origin == head.origin && (head.size < link.old.size || link.old == *head);
-        self.links.iter().any(ends)
+    /// The links.
+    pub(super) fn links(&self) -> &[Link] {
+        &self.links
     }
+
+    /// What links say of a head of an earlier epoch that the log of `origin` does not extend. A link gives up what lies
+    /// behind its new size, up to its old one; what lies before went on into the new epoch, and what the next link says
+    /// of that holds for it too.
+    pub(super) fn fate(&self, head: &Head, origin: &str) -> Fate {
+        let (mut at, mut went_on) = (&head.origin, None);
+        // Each link leads on once: those of a forger may lead round in a circle.
+        for _ in &self.links {
+            let leads_on = |link: &&Link| link.old.origin == *at && head.size <= link.old.size;
+            let Some(link) = self.links.iter().find(leads_on) else {
+                break;
+            };
+            if head.size > link.new.size {
+                return Fate::GivenUp;
+            }
+            (at, went_on) = (&link.new.origin, Some(link.new.size));
+        }
+        match went_on {
+            Some(size) if at == origin => Fate::WentOn(size),
+            _ => Fate::Unknown,
+        }
+    }
+}
+
+/// What became of a head of an earlier epoch, as links say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Its last records were lost, and an operator acknowledged that. Only of the last head of its epoch it is known that
+    /// it is of the log that ended.
+    GivenUp,
+    /// The log of the last link's new size has all its records.
+    WentOn(u64),
+    /// They do not speak of it.
+    Unknown,
 }

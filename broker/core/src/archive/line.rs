@@ -21,6 +21,13 @@ struct Checkpoint {
     checkpoint: String,
 }
 
+/// What ends an export in the place of its checkpoint, where the store lacks a record.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Missing {
+    missing: u64,
+}
+
 /// A line that is whole in itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
@@ -37,6 +44,8 @@ pub enum Line {
     },
     /// A checkpoint, the text of a signed note.
     Checkpoint(String),
+    /// The leaf index of a record that the store lacks; nothing comes behind it.
+    Missing(u64),
 }
 
 /// Why a line is not whole.
@@ -69,6 +78,11 @@ pub fn checkpoint_line(note: &str) -> String {
     })
 }
 
+/// The line of a record that the store lacks.
+pub fn missing_line(index: u64) -> String {
+    text(&Missing { missing: index })
+}
+
 /// The line of a record: the exact bytes of its leaf; salt and clear text of its commitment, unless they were erased.
 pub fn record_line(index: u64, leaf: &str, side: Option<(&[u8; 32], &str)>) -> String {
     let hash = leaf_hash(leaf.as_bytes());
@@ -95,6 +109,9 @@ pub fn read(line: &[u8]) -> Result<Line, Fault> {
     let read = if line.starts_with(b"{\"checkpoint\":") {
         let Checkpoint { checkpoint } = serde_json::from_slice(line).map_err(|_| Fault::Form)?;
         (checkpoint_line(&checkpoint), Line::Checkpoint(checkpoint))
+    } else if line.starts_with(b"{\"missing\":") {
+        let Missing { missing } = serde_json::from_slice(line).map_err(|_| Fault::Form)?;
+        (missing_line(missing), Line::Missing(missing))
     } else {
         let header: Header = serde_json::from_slice(line).map_err(|_| Fault::Form)?;
         (header_line(&header.origin), Line::Header(header.origin))

@@ -201,6 +201,17 @@ fn what_is_behind_the_last_checkpoint_does_not_count_as_proven() {
 }
 
 #[test]
+fn a_record_that_the_store_lacks_is_found_where_the_export_says_so() {
+    let mut lines = export(300);
+    lines.truncate(8);
+    lines.push(missing_line(7));
+    let found = walk(&lines, Walk::default()).map(drop).expect_err("missing");
+    assert_eq!((found.index, found.last, found.problem), (7, 7, Problem::Missing));
+    assert_eq!(read(b"{\"missing\":07}\n"), Err(Fault::Form));
+    assert_eq!(read(b"{\"missing\":7}\n"), Ok(Line::Missing(7)));
+}
+
+#[test]
 fn another_spelling_of_the_same_thing_is_no_line() {
     let record = line(12, &stored(12));
     for (from, to) in [

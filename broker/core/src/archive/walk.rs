@@ -3,10 +3,10 @@
 use procura_wire::Digest;
 
 use super::{
-    kept::Kept,
+    kept::{Fate, Kept},
     line::{Fault, Line},
 };
-use crate::log::Head;
+use crate::log::{Head, Link};
 
 /// RFC 6962 section 2.1: the hash of a leaf.
 pub(super) fn leaf_hash(leaf: &[u8]) -> Digest {
@@ -103,6 +103,25 @@ pub enum Problem {
         /// Its size.
         size: u64,
     },
+    /// A checkpoint of an earlier epoch is not of this log, although a link says that its records are.
+    #[error(
+        "the records are not those that the checkpoint of size {size} of {origin} was signed for, and the restore gave up \
+         only what was behind the first {kept} records: somebody changed what was before, or others took the place of lost \
+         ones before the new epoch began"
+    )]
+    Changed {
+        /// Its epoch.
+        origin: String,
+        /// Its size.
+        size: u64,
+        /// Records that the link says are still there.
+        kept: u64,
+    },
+    /// Whoever wrote the export says that the store lacks this record.
+    #[error(
+        "the store of the broker lacks this record, or does not have it whole: somebody took it away or changed it"
+    )]
+    Missing,
 }
 
 /// Reads the note of a checkpoint of that origin: its size and root, once the signature holds.
@@ -168,6 +187,11 @@ impl Walk {
         self.given_up
     }
 
+    /// The links of what was kept, in no order.
+    pub fn links(&self) -> &[Link] {
+        self.kept.links()
+    }
+
     /// Takes the next line.
     ///
     /// # Errors
@@ -182,6 +206,7 @@ impl Walk {
             }
             (Line::Record { index, hash, erased }, true) => self.record(index, hash, erased),
             (Line::Checkpoint(note), true) => self.checkpoint(&note, open),
+            (Line::Missing(_), true) => Err(self.here(Problem::Missing)),
             _ => Err(self.here(Problem::Header)),
         }
     }
@@ -248,19 +273,21 @@ impl Walk {
         Ok(())
     }
 
-    /// The log does not extend a head: that is so where it is of an earlier epoch and a link says so.
+    /// The log does not extend a head: that may be where it is of an earlier epoch and a link gives it up.
     fn missed(&mut self, head: &Head, problem: Problem) -> Result<(), Problem> {
-        if self.origin.as_ref() == Some(&head.origin) {
+        let here = self.origin.as_deref().unwrap_or_default();
+        if here == head.origin {
             return Err(problem);
         }
-        if !self.kept.gives_up(head) {
-            return Err(Problem::Earlier {
-                origin: head.origin.clone(),
-                size: head.size,
-            });
+        let (origin, size) = (head.origin.clone(), head.size);
+        match self.kept.fate(head, here) {
+            Fate::GivenUp => {
+                self.given_up += 1;
+                Ok(())
+            }
+            Fate::WentOn(kept) => Err(Problem::Changed { origin, size, kept }),
+            Fate::Unknown => Err(Problem::Earlier { origin, size }),
         }
-        self.given_up += 1;
-        Ok(())
     }
 
     fn here(&self, problem: Problem) -> Found {

@@ -133,7 +133,12 @@ impl Log {
             return Ok(Some(0));
         }
         let edge = self.store.tiles(Tiles::edge(tree.size)).await?;
-        let mut growing = Growing::new(tree.size, tree.root, Tiles::new(edge))?;
+        let mut growing = match Growing::new(tree.size, tree.root, Tiles::new(edge)) {
+            Ok(growing) => growing,
+            // Who had the lease before integrated between our look at the tree and our hold.
+            Err(_) if self.store.tree().await?.size != tree.size => return Ok(None),
+            Err(broken) => return Err(broken.into()),
+        };
         for record in &waiting {
             growing.push(record.leaf.as_bytes());
         }

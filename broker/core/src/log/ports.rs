@@ -161,6 +161,10 @@ pub enum AnchorError {
     /// It is away, full, or holds what it cannot hold. Says what happened and what to do.
     #[error("{0}")]
     Away(String),
+    /// It does not keep what was anchored: a note was deleted, or what is there can be written over. Says what happened
+    /// and what to do.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// Where signed notes are kept out of the store's reach: nothing is changed or taken away there.

@@ -60,6 +60,7 @@ impl Problem {
         match self {
             Self::Store(_) => "store_unavailable",
             Self::Broken(_) => "tree_broken",
+            Self::Anchor(AnchorError::Unfit(_)) => "anchor_unfit",
             Self::Anchor(_) => "anchor_unavailable",
             Self::NoKey(_) => "no_key",
             Self::Foreign => "anchor_foreign",

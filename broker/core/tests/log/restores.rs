@@ -1,11 +1,15 @@
 //! What keeps a checkpoint from being signed, and how an operator goes on.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use procura_contract::log::MemoryAnchor;
 use procura_core::{
     log::{
-        Anchor, AnchorError, Anchored, Contradiction, OpenError, Problem, Progress, ProofError, Statement, check_record,
+        self, Anchor, AnchorError, Anchored, Contradiction, OpenError, Problem, Progress, ProofError, Statement,
+        check_record,
     },
     ports::BoxFuture,
 };
@@ -282,6 +286,38 @@ async fn who_is_overtaken_while_it_reads_the_anchor_sees_no_contradiction() {
             "it was overtaken"
         );
     }
+}
+
+#[tokio::test]
+async fn who_is_overtaken_between_its_look_at_the_tree_and_its_lease_finds_no_broken_tree() {
+    let world = World::new();
+    world.append(3);
+    world.run().await;
+    world.append(2);
+    let before = world.store.backup();
+    world.run().await;
+    let after = world.store.backup();
+    world.store.restore(before.clone());
+    world.store.overtake(after);
+    let (process, clock) = (world.process(), Arc::clone(&world.clock));
+    let watched = Arc::clone(&process);
+    let looked_again = async move {
+        while watched.progress().size < 5 && watched.progress().problem.is_none() {
+            tokio::task::yield_now().await;
+            clock.advance(Duration::from_secs(1));
+        }
+    };
+    log::run(Arc::clone(&process), Box::pin(looked_again)).await;
+    assert_eq!((process.progress().problem, process.progress().size), (None, 5));
+    // Where the tree did not move, its tiles are broken.
+    world.store.restore(before);
+    let other = World::new();
+    other.append(3);
+    other.run().await;
+    other.append(2);
+    world.store.overtake(other.store.backup());
+    let progress = world.go_on(world.process()).await;
+    assert_eq!(progress.problem.as_ref().map(Problem::code), Some("tree_broken"));
 }
 
 #[tokio::test]

@@ -65,16 +65,9 @@ pub(crate) async fn run(command: Export) -> Result<(), Failure> {
         progress.add(bytes.len());
     }
     file.sync_all().map_err(failed)?;
-    // The last line is the checkpoint, or the broker went away on the way to it. A table ends with its answer.
-    let whole = match command.format {
-        Format::Jsonl => ends_with_checkpoint(&mut file).map_err(failed)?,
-        Format::Csv => true,
-    };
-    if !whole {
-        return Err(Failure::found(format!(
-            "the broker ended the export early; the same command goes on from {}",
-            part.display()
-        )));
+    // A table ends with its answer.
+    if let Format::Jsonl = command.format {
+        ended(last_line(&mut file).map_err(failed)?, &part)?;
     }
     fs::rename(&part, &command.out).map_err(failed)?;
     println!("{}", command.out.display());
@@ -91,28 +84,41 @@ fn open(part: &Path) -> std::io::Result<File> {
         .open(part)
 }
 
-/// Cuts the file behind its last whole line; answers the index of the record that is next.
+/// Cuts the file behind its last record; answers the index of the one that is next.
 fn resume(file: &mut File) -> std::io::Result<u64> {
     let (begin, tail) = tail(file)?;
-    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let next = tail[..whole]
-        .split_inclusive(|byte| *byte == b'\n')
-        .rev()
-        .find_map(|line| match archive::read(line) {
-            Ok(Line::Record { index, .. }) => Some(index + 1),
-            _ => None,
-        });
+    let (mut next, mut end, mut at) = (0, 0, begin);
+    for line in tail.split_inclusive(|byte| *byte == b'\n') {
+        at += line.len() as u64;
+        if let Ok(Line::Record { index, .. }) = archive::read(line) {
+            (next, end) = (index + 1, at);
+        }
+    }
     // Without a record there is nothing to go on from.
-    let end = if next.is_some() { begin + whole as u64 } else { 0 };
     file.set_len(end)?;
     file.seek(SeekFrom::Start(end))?;
-    Ok(next.unwrap_or_default())
+    Ok(next)
 }
 
-fn ends_with_checkpoint(file: &mut File) -> std::io::Result<bool> {
+/// How an export ended: with its checkpoint, or the broker went away on the way to it, or it cannot go on.
+fn ended(last: Option<Line>, part: &Path) -> Result<(), Failure> {
+    let part = part.display();
+    match last {
+        Some(Line::Checkpoint(_)) => Ok(()),
+        Some(Line::Missing(index)) => Err(Failure::found(format!(
+            "at index {index}: the store of the broker lacks this record, or does not have it whole: somebody took it away \
+             or changed it; what is before it is in {part}"
+        ))),
+        _ => Err(Failure::found(format!(
+            "the broker ended the export early; the same command goes on from {part}"
+        ))),
+    }
+}
+
+fn last_line(file: &mut File) -> std::io::Result<Option<Line>> {
     let (_, tail) = tail(file)?;
     let last = tail.split_inclusive(|byte| *byte == b'\n').next_back();
-    Ok(matches!(last.map(archive::read), Some(Ok(Line::Checkpoint(_)))))
+    Ok(last.and_then(|line| archive::read(line).ok()))
 }
 
 /// The end of a file, which has some whole lines in it, and where it begins.
@@ -122,4 +128,34 @@ fn tail(file: &mut File) -> std::io::Result<(u64, Vec<u8>)> {
     file.seek(SeekFrom::Start(begin))?;
     file.read_to_end(&mut tail)?;
     Ok((begin, tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use procura_core::archive::{checkpoint_line, header_line, missing_line, record_line};
+
+    use super::*;
+
+    #[test]
+    fn an_export_is_gone_on_with_behind_its_last_record_whatever_follows_it() {
+        let records = header_line("b/procura/1") + &record_line(0, "{}", None) + &record_line(1, "{}", None);
+        for (behind, code) in [
+            (checkpoint_line("note"), None),
+            (missing_line(2), Some("index 2")),
+            (String::new(), Some("goes on from")),
+            ("{\"index\":2,\"leaf_ha".to_owned(), Some("goes on from")),
+        ] {
+            let mut file = tempfile::tempfile().expect("file");
+            file.write_all(format!("{records}{behind}").as_bytes())
+                .expect("written");
+            let last = last_line(&mut file).expect("read");
+            match (ended(last, Path::new("log.part")), code) {
+                (Ok(()), None) => {}
+                (Err(Failure::Found(problem)), Some(says)) => assert!(problem.contains(says), "{problem}"),
+                (other, _) => panic!("{behind}: {other:?}"),
+            }
+            assert_eq!(resume(&mut file).expect("read"), 2, "{behind}");
+            assert_eq!(file.metadata().expect("file").len(), records.len() as u64, "{behind}");
+        }
+    }
 }

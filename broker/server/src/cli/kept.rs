@@ -1,7 +1,8 @@
 //! What `--against` names: notes that an auditor kept.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -20,12 +21,11 @@ use crate::notary::Verifiers;
 /// What cannot be read or verified is a usage error; two that contradict each other are a finding.
 pub(super) fn read(path: &Path, verifiers: &Verifiers) -> Result<(Kept, usize), Failure> {
     let failed = |problem: String| Failure::usage(format!("{}: {problem}", path.display()));
-    let notes = notes(path).map_err(|error| failed(error.to_string()))?;
-    let statements: Vec<Statement> = notes
-        .iter()
-        .map(|note| statement(note, verifiers))
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
+    let unread = |error: io::Error| failed(error.to_string());
+    let mut statements = Vec::new();
+    for note in notes(path).map_err(unread)? {
+        statements.push(statement(&note.map_err(unread)?, verifiers).map_err(failed)?);
+    }
     let is_checkpoint = |statement: &&Statement| matches!(statement, Statement::Checkpoint(_));
     match statements.iter().filter(is_checkpoint).count() {
         0 => Err(failed("there is no checkpoint in it".to_owned())),
@@ -41,28 +41,25 @@ fn statement(note: &str, verifiers: &Verifiers) -> Result<Statement, String> {
 }
 
 /// An anchor's file has a JSON text on each line; a bucket has an object for each note, which a folder keeps as files.
-fn notes(path: &Path) -> io::Result<Vec<String>> {
+fn notes(path: &Path) -> io::Result<Box<dyn Iterator<Item = io::Result<String>>>> {
     if path.is_dir() {
         let mut files: Vec<PathBuf> = fs::read_dir(path)?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
         files.sort();
-        return files.iter().map(fs::read_to_string).collect();
+        return Ok(Box::new(files.into_iter().map(fs::read_to_string)));
     }
-    let text = fs::read_to_string(path)?;
-    if !text.starts_with('"') {
-        return Ok(vec![text]);
+    let mut file = BufReader::new(File::open(path)?);
+    if file.fill_buf()?.first() != Some(&b'"') {
+        return Ok(Box::new(std::iter::once(io::read_to_string(file))));
     }
-    let mut notes = Vec::new();
-    for line in text.lines() {
-        match serde_json::from_str(line) {
-            Ok(note) => notes.push(note),
-            // Whoever wrote it died before its end, and nobody was told of that checkpoint.
-            Err(error) if error.is_eof() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(notes)
+    let note = |line: io::Result<Vec<u8>>| match serde_json::from_slice(&line.ok()?) {
+        Ok(note) => Some(Ok(note)),
+        // Whoever wrote it died before its end, and nobody was told of that checkpoint.
+        Err(error) if error.is_eof() => None,
+        Err(error) => Some(Err(error.into())),
+    };
+    Ok(Box::new(file.split(b'\n').filter_map(note)))
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::{
 
 use procura_core::{
     archive::{self, Found, Kept, Walk},
-    log::{Hash, Statement},
+    log::{Hash, Head, Link, Statement},
 };
 use procura_wire::Digest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Failure,
@@ -49,19 +49,14 @@ pub(crate) struct Verify {
 
 /// Verifies and reports.
 pub(crate) async fn run(command: Verify) -> Result<(), Failure> {
-    let keys: Vec<_> = command
-        .keys
-        .iter()
-        .flat_map(|given| given.lines().map(str::to_owned))
-        .collect();
-    let verifiers = Verifiers::parse(&keys).map_err(Failure::usage)?;
+    let verifiers = verifiers(&command.keys)?;
     let (kept, against) = match &command.against {
         Some(path) => kept::read(path, &verifiers)?,
         None => (Kept::default(), 0),
     };
     let mut report = Report {
         against,
-        signatures: !command.keys.is_empty(),
+        signatures: !verifiers.is_empty(),
         verifying: Verifying {
             walk: Walk::against(kept),
             waiting: Vec::new(),
@@ -75,6 +70,21 @@ pub(crate) async fn run(command: Verify) -> Result<(), Failure> {
     };
     report.found = verified.err();
     report.print(command.json)
+}
+
+/// The keys of all `--key`, whose values may have several lines.
+fn verifiers(given: &[String]) -> Result<Verifiers, Failure> {
+    let lines: Vec<_> = given
+        .iter()
+        .flat_map(|given| given.lines().map(str::to_owned))
+        .collect();
+    let verifiers = Verifiers::parse(&lines).map_err(Failure::usage)?;
+    if verifiers.is_empty() && !given.is_empty() {
+        return Err(Failure::usage(
+            "--key has no key in it: give the lines that /log/keys had",
+        ));
+    }
+    Ok(verifiers)
 }
 
 fn file(path: &Path, verifying: &mut Verifying) -> Result<Result<(), Found>, Failure> {
@@ -167,6 +177,11 @@ impl Verifying {
     }
 }
 
+fn link(Link { old, new }: &Link) -> Value {
+    let head = |head: &Head| json!({ "origin": head.origin, "size": head.size });
+    json!({ "old": head(old), "new": head(new) })
+}
+
 struct Report {
     verifying: Verifying,
     found: Option<Found>,
@@ -189,7 +204,8 @@ impl Report {
                 "verified": found.is_none(), "records": walk.records(), "root": root, "origin": walk.origin(),
                 "erased": walk.erased(), "checkpoints": walk.checkpoints(), "kept_checkpoints": self.against,
                 "extended": walk.extended(), "given_up": walk.given_up(), "signatures_checked": self.signatures,
-                "truncation_checked": walk.extended() > 0, "found": found,
+                "truncation_checked": walk.extended() > 0, "links": walk.links().iter().map(link).collect::<Vec<_>>(),
+                "found": found,
             });
             println!("{report:#}");
         } else if self.found.is_none() {
@@ -214,6 +230,12 @@ impl Report {
                     walk.given_up()
                 );
             }
+            for Link { old, new } in walk.links() {
+                println!(
+                    "a link leads from {} records of {} to {} of {}",
+                    old.size, old.origin, new.size, new.origin
+                );
+            }
         }
         match self.found {
             None => Ok(()),
@@ -225,5 +247,40 @@ impl Report {
                 found.index, found.last, found.problem
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use procura_core::archive::{Problem, header_line, missing_line};
+    use procura_target_jwt::{SigningAlgorithm, new_set};
+
+    use super::*;
+    use crate::notary::LogKeys;
+
+    #[test]
+    fn signatures_are_checked_where_a_key_is_given_and_none_in_what_is_given_is_a_mistake() {
+        let keys = LogKeys::parse(&new_set(SigningAlgorithm::Ed25519).expect("set")).expect("keys");
+        let lines = procura_core::log::Notary::verifiers(&keys, "b.example/procura/1").join("\n");
+        assert!(verifiers(&[]).is_ok_and(|none| none.is_empty()));
+        assert!(verifiers(&[lines]).is_ok_and(|known| !known.is_empty()));
+        for empty in ["", "\n", "no key"] {
+            assert!(
+                matches!(verifiers(&[empty.to_owned()]), Err(Failure::Usage(_))),
+                "{empty:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_export_that_ends_with_a_record_that_is_missing_is_found_at_its_index() {
+        let mut verifying = Verifying {
+            walk: Walk::default(),
+            waiting: Vec::new(),
+            verifiers: verifiers(&[]).unwrap_or_else(|failure| panic!("{failure}")),
+        };
+        let export = header_line("b.example/procura/1") + &missing_line(0);
+        let found = verifying.feed(export.as_bytes()).expect_err("missing");
+        assert_eq!((found.index, found.problem), (0, Problem::Missing));
     }
 }

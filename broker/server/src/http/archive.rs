@@ -1,13 +1,16 @@
-//! `GET /v1/log/export`: the whole log, for readers of all of it.
+//! `GET /v1/log/export`: the whole log, for readers of all of it, as long as they are.
 
 use std::sync::Arc;
 
 use axum::{extract::RawQuery, http::HeaderMap, response::Response};
 use procura_core::{
-    archive::{checkpoint_line, header_line, record_line},
+    archive::{checkpoint_line, header_line, missing_line, record_line},
     ids::IssuanceId,
-    ledger::{Ledger, StoreError, Stored},
+    ledger::{StoreError, Stored},
     log::{Head, KeptLeaf, LogStore, Statement},
+    operator::Operator,
+    ports::Ports,
+    query::{Scope, stands},
 };
 use procura_wire::{FormFault, Reason};
 
@@ -33,14 +36,15 @@ struct Wanted {
 /// Everything that an export reads.
 struct Export {
     store: Arc<dyn LogStore>,
-    ledger: Arc<dyn Ledger>,
+    ports: Arc<Ports>,
+    operator: Operator,
     wanted: Wanted,
     head: Head,
     note: String,
 }
 
-/// JSON Lines from the record `from` to the last published checkpoint, which is the last line; with `format=csv` the same
-/// records as a table.
+/// JSON Lines from the record `from` to the last published checkpoint, which is the last line, or to the first record that the
+/// store lacks, which the last line says; with `format=csv` the same records as a table, broken off there.
 pub(crate) async fn export(door: Door, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
     let work = async {
         let operator = door.reader(&headers, None).await?;
@@ -49,9 +53,11 @@ pub(crate) async fn export(door: Door, headers: HeaderMap, RawQuery(query): RawQ
         let Ok(Statement::Checkpoint(head)) = Statement::parse_unverified(&note) else {
             return Err(Reason::ServerError.into());
         };
+        let reader = operator.subject.principal.id().clone();
         let export = Export {
             store: Arc::clone(&door.app.log.store),
-            ledger: Arc::clone(&door.app.ports.ledger),
+            ports: Arc::clone(&door.app.ports),
+            operator,
             wanted,
             head,
             note,
@@ -65,8 +71,7 @@ pub(crate) async fn export(door: Door, headers: HeaderMap, RawQuery(query): RawQ
             true => "text/csv; charset=utf-8; header=present",
             false => "application/jsonl",
         };
-        let reader = operator.subject.principal.id();
-        Ok(door.app.streams.answer(reader, content_type, work)?)
+        Ok(door.app.streams.answer(&reader, content_type, work)?)
     };
     let answer: Result<Response, Refusal> = work.await;
     door.answer(answer, Challenge::Bearer)
@@ -99,7 +104,11 @@ impl Export {
         }
         let mut index = self.wanted.from;
         while index < self.head.size {
+            self.is_permitted()?;
             let leaves = self.leaves(index).await?;
+            if leaves.is_empty() {
+                return self.missing(outlet, index).await;
+            }
             let count = leaves.len() as u64;
             match self.wanted.csv {
                 true => {
@@ -117,16 +126,34 @@ impl Export {
         }
     }
 
-    /// The next leaves, at least one.
-    async fn leaves(&self, index: u64) -> Result<Vec<KeptLeaf>, Cut> {
-        let count = AT_ONCE.min(self.head.size - index);
-        let leaves = self.store.leaves(index, count as u32).await;
-        let leaves = leaves.map_err(|error| broken(&error, index))?;
-        if leaves.is_empty() {
-            tracing::error!(index, size = self.head.size, "a record of the log is missing");
-            return Err(Cut);
+    /// Whether all may be read still.
+    fn is_permitted(&self) -> Result<(), Cut> {
+        match stands(&self.ports, &self.operator, None) {
+            Ok(Scope::All) => Ok(()),
+            _ => Err(Cut),
         }
-        Ok(leaves)
+    }
+
+    /// The next leaves; none where the first of them is missing.
+    async fn leaves(&self, index: u64) -> Result<Vec<KeptLeaf>, Cut> {
+        let mut count = AT_ONCE.min(self.head.size - index);
+        loop {
+            match self.store.leaves(index, count as u32).await {
+                // Those before it are told all the same.
+                Err(StoreError::Inconsistent) if count > 1 => count /= 2,
+                Err(StoreError::Inconsistent) => return Ok(Vec::new()),
+                leaves => return leaves.map_err(|error| broken(&error, index)),
+            }
+        }
+    }
+
+    /// The end of an export whose next record is missing.
+    async fn missing(&self, outlet: &Outlet, index: u64) -> Result<(), Cut> {
+        tracing::error!(index, size = self.head.size, "a record of the log is missing");
+        match self.wanted.csv {
+            true => Err(Cut),
+            false => outlet.send(missing_line(index)).await,
+        }
     }
 
     /// The records of these leaves, with the columns that a leaf alone does not have.
@@ -139,7 +166,7 @@ impl Export {
     }
 
     async fn record(&self, id: IssuanceId) -> Result<Stored, Cut> {
-        let found = self.ledger.record(id).await.map_err(|error| broken(&error, id))?;
+        let found = self.ports.ledger.record(id).await.map_err(|error| broken(&error, id))?;
         found.ok_or_else(|| broken(&StoreError::Inconsistent, id))
     }
 }

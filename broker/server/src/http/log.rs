@@ -20,8 +20,9 @@ use super::{
     v1::unavailable,
 };
 
-/// Tiles never change.
-const FOREVER: &str = "public, max-age=31536000, immutable";
+/// For so long whoever verifies may have tiles of before a new epoch, which follows on a restore: the numbers of what was lost
+/// are given once more, so a tile is not for ever, not even a full one.
+const CACHE: &str = "public, max-age=60";
 /// Longest wait for the index of a receipt, and time between two looks.
 const WAIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
@@ -61,7 +62,7 @@ pub(crate) async fn tile(door: Door, headers: HeaderMap, Path((level, rest)): Pa
         door.within_limit()?;
         let level = number(&level).filter(|level| *level < 64).ok_or(Reason::V1NotFound)?;
         let level = u8::try_from(level).map_err(|_| Reason::V1NotFound)?;
-        Ok(bytes(FOREVER, door.hashes(level, &place).await?))
+        Ok(bytes(CACHE, door.hashes(level, &place).await?))
     };
     door.answer(work.await, Challenge::Bearer)
 }

@@ -194,7 +194,7 @@ impl Door {
         Ok(record)
     }
 
-    /// Whether a rule lets the operator behind the bearer token read a target's records, or all.
+    /// The operator behind the bearer token, where a rule lets it read a target's records, or all.
     pub(super) async fn reader(&self, headers: &HeaderMap, target: Option<&Name>) -> Result<Operator, Refusal> {
         let operator = self.operator(headers).await?;
         operator::permit(&self.app.ports, &operator, OperatorAction::ReadLog, target)?;

@@ -53,3 +53,14 @@ fn a_key_verifies_what_it_signed_in_every_epoch_of_its_log_and_in_no_other_log()
         assert_eq!(known.open(name, &note).is_ok(), verified, "{name}");
     }
 }
+
+#[test]
+fn one_key_that_is_given_for_several_epochs_verifies_as_given_once() {
+    let keys = LogKeys::parse(&new_set(SigningAlgorithm::Ed25519).expect("set")).expect("keys");
+    let lines = ["b.example/procura/1", "b.example/procura/2", "b.example/procura/2"].map(|name| keys.verifiers(name));
+    let known = verifiers(&lines.concat());
+    let note = keys
+        .sign("b.example/procura/2", "b.example/procura/2\n")
+        .expect("signed");
+    assert!(known.open("b.example/procura/2", &note).is_ok());
+}

@@ -1,5 +1,6 @@
 //! Who sees what at the page, and what changes nothing.
 
+mod export;
 mod follow;
 mod hostile;
 mod kit;

@@ -95,10 +95,10 @@ pub(super) const SQL: Sql = Sql {
                EXISTS (SELECT 1 FROM pending) AS waiting
           FROM log",
     waiting_leaves: "
-        SELECT NULL::bigint AS position, record.id, record.leaf
+        SELECT NULL::bigint AS position, first.id, record.leaf
           FROM (SELECT id FROM pending WHERE $1::bigint >= 0 ORDER BY id LIMIT $2) AS first
-          JOIN record ON record.id = first.id
-         ORDER BY record.id",
+          LEFT JOIN record ON record.id = first.id
+         ORDER BY first.id",
     index_leaves: Some(
         "WITH given AS (SELECT text::uuid AS id, ordinality
                           FROM json_array_elements_text($1::json) WITH ORDINALITY AS ids (text, ordinality)),

@@ -144,6 +144,25 @@ async fn what_a_version_appends_that_does_not_know_the_log_waits_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_waits_and_was_taken_away_stops_the_integrator() {
+    let database = database().await;
+    let log = &database.ledger;
+    log.begin("here/procura/1".to_owned()).await.expect("begun");
+    let ids = append_many(&**log, 3).await;
+    let gone = sqlx::query("DELETE FROM record WHERE id = $1").bind(ids[1].0);
+    gone.execute(&mut database.connection().await).await.expect("deleted");
+    assert_eq!(log.waiting(0, 10).await, Err(StoreError::Inconsistent));
+    let rest = sqlx::query("DELETE FROM record");
+    rest.execute(&mut database.connection().await).await.expect("deleted");
+    assert!(log.tree().await.expect("tree").waiting);
+    assert_eq!(
+        log.waiting(0, 10).await,
+        Err(StoreError::Inconsistent),
+        "not as if nothing waited"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_is_no_longer_pending_is_not_integrated_again() {
     let database = database().await;
     let log = &database.ledger;

@@ -206,3 +206,15 @@ async fn an_anchor_that_lost_its_notes_is_seen() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_tile_is_kept_by_nobody_for_longer_than_a_minute_as_a_new_epoch_may_have_another() {
+    let stage = Stage::set().await;
+    stage.issued("api", |_| {}).await;
+    stage.publish().await;
+    let tile = stage.get("/log/tile/0/000.p/1", None).await;
+    assert_eq!(
+        (tile.status.as_u16(), tile.header("cache-control")),
+        (200, "public, max-age=60")
+    );
+}
