@@ -1,5 +1,7 @@
 //! The benchmark and the campaign of the log, briefly: answers and counts must be right. No time is looked at.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{ffi::OsString, path::Path, process::Command};
 
 fn named(variable: &str) -> OsString {
