@@ -129,10 +129,12 @@ impl Provider {
         let keys = CoreJsonWebKeySet::fetch_async(metadata.jwks_uri(), &self.out).await;
         let keys = keys.map_err(|error| error.to_string())?;
         let (id, issuer) = (self.client.client_id().clone(), metadata.issuer().clone());
-        Ok(match self.secret.clone() {
+        let verifier = match self.secret.clone() {
             Some(secret) => CoreIdTokenVerifier::new_confidential_client(id, secret, issuer, keys),
             None => CoreIdTokenVerifier::new_public_client(id, issuer, keys),
-        })
+        };
+        let algorithms = metadata.id_token_signing_alg_values_supported().iter().cloned();
+        Ok(verifier.set_allowed_algs(algorithms))
     }
 
     /// Where people log in (OpenID Connect Core section 3.1.2.1, RFC 7636), as the issuer's file wants it.
