@@ -101,7 +101,13 @@ async fn schema(lock: File, options: SqliteConnectOptions) -> Result<Opened<Sqli
         .acquire_timeout(Duration::from_secs(5))
         // It was tested when it came back, and a file does not go away: a second time would cost as much as a read.
         .test_before_acquire(false)
-        .connect_lazy_with(options.clone().pragma("query_only", "on"));
+        .connect_lazy_with(
+            options
+                .clone()
+                .pragma("query_only", "on")
+                // 4 MiB of pages each: what more they read the system has, and an idle broker does not keep it.
+                .pragma("cache_size", "-4096"),
+        );
     Ok(Opened {
         conn,
         pool,
