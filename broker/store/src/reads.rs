@@ -230,6 +230,12 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
+    async fn sessions_that_are_over_are_looked_for_among_those_that_nobody_ended() {
+        let plan = plan(crate::sql::EXPIRED_SESSIONS).await;
+        assert_eq!(plan.trim(), "SCAN session USING INDEX session_open");
+    }
+
+    #[tokio::test]
     async fn what_is_due_is_found_without_reading_a_backlog() {
         for sql in [crate::sql::DUE_TARGETS, <sqlx::Sqlite as crate::db::Db>::SQL.take_due] {
             let plan = plan(sql).await;

@@ -102,10 +102,11 @@ pub(crate) const LIVE_SESSION: &str = concat!(
     " FROM session WHERE key = $1 AND ended_at IS NULL AND NOT pinned"
 );
 
+/// In the order of the index of those that nobody ended: by any other, every session that ever was is looked at.
 pub(crate) const EXPIRED_SESSIONS: &str = concat!(
     "SELECT ",
     session_columns!(),
-    " FROM session WHERE ended_at IS NULL AND (ends <= $1 OR last_used <= $2) ORDER BY id LIMIT $3"
+    " FROM session WHERE ended_at IS NULL AND (ends <= $1 OR last_used <= $2) ORDER BY ends, id LIMIT $3"
 );
 
 pub(crate) const END_SESSION: &str = "
