@@ -32,7 +32,7 @@ use crate::{
     clock::{self, SystemClock},
 };
 
-/// Callers that append at once.
+/// Callers that append at once: more than a broker has, so that the disk is waited for less often.
 const CALLERS: u64 = 256;
 /// Time between two looks at what waits to be counted.
 const LOOK: Duration = Duration::from_millis(200);
