@@ -5,6 +5,7 @@ mod anchor;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use procura_core::{
@@ -168,7 +169,8 @@ impl LogStore for MemoryLog {
 
     fn hold(&self, claim: IntegratorClaim) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
         self.call(move |kept| {
-            let free = kept.tree.until <= claim.now || kept.holder == Some(claim.replica);
+            let (until, minute) = (kept.tree.until, Duration::from_secs(60));
+            let free = until <= claim.now || until > claim.now + minute || kept.holder == Some(claim.replica);
             if kept.tree.fence != claim.seen || !free {
                 return None;
             }
